@@ -1,0 +1,123 @@
+//! The bottom layer: what kind of failure an error is, what to do about it, how the program ends.
+//!
+//! Every layer's error implements [`Diagnostic`]. Nothing here knows Zoho or Singer.
+
+use std::fmt;
+
+/// What a failure asks of the person or program that started us.
+///
+/// The class decides the exit code ([`ExitStatus::from`]) and, for the transport, whether trying
+/// again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// A flag, a config key, a file that was named: the caller has to change it.
+    Config,
+    /// The sign-in was refused: client, secret, refresh token or data center.
+    Auth,
+    /// Signed in, but this user or these scopes may not do it.
+    Permission,
+    /// API credits, or a limit of our own on them, are used up.
+    Quota,
+    /// The network or the service failed and went on failing.
+    Retriable,
+    /// A message that is not Singer, or comes in the wrong order.
+    Protocol,
+    /// Data that breaks its schema, or cannot be had whole.
+    Data,
+    /// Everything that could be written is written, and more rows than allowed were rejected.
+    Rejected,
+    /// A create call was cut before its answer: nobody knows whether its rows exist.
+    InDoubt,
+    /// The reader of our stdout is gone; not worth a message.
+    Closed,
+    /// Told to stop by a signal; not worth a message either.
+    Interrupted,
+    /// A broken promise of our own code.
+    Internal,
+}
+
+/// What every error of this crate answers besides its message and source.
+pub trait Diagnostic: std::error::Error {
+    /// Which kind of failure this is.
+    fn class(&self) -> ErrorClass;
+
+    /// What to do next, as advice of its own, printed after the error as `hint: …`.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// How the process ends.
+///
+/// | code | meaning |
+/// | --- | --- |
+/// | 0 | done |
+/// | 1 | done, but more rows were rejected than `max_rejected` allows |
+/// | 2 | usage or config |
+/// | 3 | sign-in |
+/// | 4 | permission or scope |
+/// | 5 | API credits |
+/// | 6 | network or service, after retries |
+/// | 7 | malformed or out-of-order message |
+/// | 8 | record against its SCHEMA, or data that cannot be had whole |
+/// | 9 | in doubt |
+/// | 70 | internal |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum ExitStatus {
+    Done = 0,
+    Rejected = 1,
+    Config = 2,
+    Auth = 3,
+    Permission = 4,
+    Quota = 5,
+    Service = 6,
+    Protocol = 7,
+    Data = 8,
+    InDoubt = 9,
+    Internal = 70,
+}
+
+impl From<ErrorClass> for ExitStatus {
+    fn from(class: ErrorClass) -> Self {
+        match class {
+            ErrorClass::Config => Self::Config,
+            ErrorClass::Auth => Self::Auth,
+            ErrorClass::Permission => Self::Permission,
+            ErrorClass::Quota => Self::Quota,
+            ErrorClass::Retriable => Self::Service,
+            ErrorClass::Protocol => Self::Protocol,
+            ErrorClass::Data => Self::Data,
+            ErrorClass::Rejected => Self::Rejected,
+            ErrorClass::InDoubt => Self::InDoubt,
+            // The process dies of the signal before this code is used; it only has to be non-zero.
+            ErrorClass::Closed | ErrorClass::Interrupted => Self::Service,
+            ErrorClass::Internal => Self::Internal,
+        }
+    }
+}
+
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Renders an error as people read it: the message, its causes indented, then the hint.
+pub struct Report<'a>(pub &'a dyn Diagnostic);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(cause) = source {
+            write!(f, "\n  caused by: {cause}")?;
+            source = cause.source();
+        }
+        if let Some(hint) = self.0.hint() {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! Connects Zoho CRM and a data warehouse, in both directions, by the Singer protocol.
+//!
+//! ```text
+//!  Zoho CRM ──▶ zoho (HTTP) ──▶ codec (bytes) ──▶ tap ──▶ protocol ──▶ stdout   RECORD, STATE
+//!  stdin ──▶ protocol ──▶ target ──▶ codec (bytes) ──▶ zoho (HTTP) ──▶ Zoho CRM
+//! ```
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`diagnostic`] | error classes, hints, exit codes |
+//! | [`secret`] | strings that are never shown |
+
+pub mod diagnostic;
+pub mod secret;
