@@ -8,7 +8,9 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`diagnostic`] | error classes, hints, exit codes |
+//! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
 
 pub mod diagnostic;
+pub mod protocol;
 pub mod secret;

@@ -1,0 +1,8 @@
+//! The words of Singer: messages, catalog, schema, state. Knows nothing of Zoho.
+//!
+//! Follows the Singer specification 0.3.0 and what the Meltano SDK made of it.
+
+pub mod catalog;
+pub mod schema;
+pub mod state;
+pub mod writer;
