@@ -10,7 +10,9 @@
 //! | [`diagnostic`] | error classes, hints, exit codes |
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
+//! | [`zoho`] | everything about Zoho CRM over HTTP |
 
 pub mod diagnostic;
 pub mod protocol;
 pub mod secret;
+pub mod zoho;

@@ -1,0 +1,1 @@
+//! Queries in Zoho's SQL: `POST /crm/v8/coql`.

@@ -1,0 +1,1 @@
+//! Modules and fields: `GET /crm/v8/settings/modules`, `GET /crm/v8/settings/fields`.
