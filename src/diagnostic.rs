@@ -104,6 +104,19 @@ impl From<ExitStatus> for std::process::ExitCode {
     }
 }
 
+/// A number as people read it: `18,204`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Renders an error as people read it: the message, its causes indented, then the hint.
 pub struct Report<'a>(pub &'a dyn Diagnostic);
 
@@ -119,5 +132,19 @@ impl fmt::Display for Report<'_> {
             write!(f, "\nhint: {hint}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (18_204, "18,204"), (1_204_113, "1,204,113")]
+        {
+            assert_eq!(thousands(number), text);
+        }
     }
 }

@@ -7,11 +7,13 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | [`codec`] | bytes to bytes: JSON, CSV, zip |
 //! | [`diagnostic`] | error classes, hints, exit codes |
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
+pub mod codec;
 pub mod diagnostic;
 pub mod protocol;
 pub mod secret;
