@@ -7,7 +7,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`codec`] | bytes to bytes: JSON, CSV, zip |
+//! | [`codec`] | CSV in a zip file to records and back |
 //! | [`diagnostic`] | error classes, hints, exit codes |
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |

@@ -1,4 +1,14 @@
-//! Bytes to bytes: records, CSV and zip. Pure and synchronous; knows neither HTTP nor Singer.
+//! Bytes to bytes: CSV in a zip file to JSON records and back.
+//!
+//! Pure and synchronous. It knows Zoho's data types and nothing of HTTP, Singer or async.
 
+pub mod archive;
 pub mod archive_write;
+pub mod decode;
 pub mod encode;
+pub mod plan;
+pub mod time;
+pub mod value;
+
+#[cfg(test)]
+mod decode_slow;

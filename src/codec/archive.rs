@@ -1,0 +1,152 @@
+//! The zip file around a bulk file: opened without unpacking it to disk, refused when it is not what
+//! a bulk API sends, checked to its last byte before a row is taken from it.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// Most bytes a bulk file may unpack to.
+///
+/// Unit: bytes. 200,000 rows ("Bulk Read, Limitations") of 200 columns of 800 bytes; more than that
+/// is no export but an attack on the reader's patience.
+pub const MAX_UNPACKED_BYTES: u64 = 32 * 1024 * 1024 * 1024;
+
+/// Why an archive was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// It could not be opened or read, or its checksum is wrong.
+    #[error("`{}` cannot be read as a zip file", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the zip reader says.
+        #[source]
+        source: io::Error,
+    },
+    /// It does not hold exactly one plain CSV file.
+    #[error("`{}` should hold one CSV file and holds {found}", path.display())]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead.
+        found: String,
+    },
+    /// It says that it unpacks to more than any export does.
+    #[error("`{}` unpacks to {bytes} bytes, more than the {MAX_UNPACKED_BYTES} taken", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The size it declares.
+        bytes: u64,
+    },
+}
+
+/// A zip file with one CSV file in it.
+pub struct CsvArchive {
+    path: PathBuf,
+    zip: zip::ZipArchive<BufReader<File>>,
+}
+
+impl CsvArchive {
+    /// Opens the archive and looks at its directory.
+    ///
+    /// # Errors
+    /// When it is damaged, holds anything but one CSV file, names a path outside itself or is too large.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        let damaged = |source: io::Error| ArchiveError::Damaged { path: path.to_owned(), source };
+        let file = BufReader::with_capacity(256 * 1024, File::open(path).map_err(damaged)?);
+        let mut zip = zip::ZipArchive::new(file).map_err(|error| damaged(error.into()))?;
+        let names: Result<Vec<String>, _> =
+            zip.file_names().map(|name| name.map(std::borrow::Cow::into_owned)).collect();
+        let names = names.map_err(|error| damaged(error.into()))?;
+        let plain = |name: &str| name.ends_with(".csv") && !name.contains(['/', '\\']);
+        if names.len() != 1 || !plain(&names[0]) {
+            let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+            return Err(ArchiveError::Contents { path: path.to_owned(), found });
+        }
+        let bytes = zip.by_index(0).map_err(|error| damaged(error.into()))?.size();
+        if bytes > MAX_UNPACKED_BYTES {
+            return Err(ArchiveError::TooLarge { path: path.to_owned(), bytes });
+        }
+        Ok(Self { path: path.to_owned(), zip })
+    }
+
+    /// The bytes of the CSV file. Its checksum is compared when the last one is read; a wrong one is
+    /// an error of that read.
+    ///
+    /// # Errors
+    /// When the entry cannot be opened.
+    pub fn csv(&mut self) -> Result<impl Read + '_, ArchiveError> {
+        let path = self.path.clone();
+        let entry =
+            self.zip.by_index(0).map_err(|error| ArchiveError::Damaged { path, source: error.into() })?;
+        Ok(entry.take(MAX_UNPACKED_BYTES))
+    }
+
+    /// Unpacks everything once into nothing: proves length and checksum and counts the CSV rows
+    /// after the header.
+    ///
+    /// # Errors
+    /// When the archive is damaged.
+    pub fn verify(&mut self) -> Result<u64, ArchiveError> {
+        let path = self.path.clone();
+        let mut reader = csv::ReaderBuilder::new().buffer_capacity(128 * 1024).from_reader(self.csv()?);
+        let mut row = csv::ByteRecord::new();
+        let mut rows = 0;
+        loop {
+            match reader.read_byte_record(&mut row) {
+                Ok(true) => rows += 1,
+                Ok(false) => return Ok(rows),
+                Err(error) => return Err(ArchiveError::Damaged { path, source: error.into() }),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+
+    fn archive(files: &[(&str, &str)]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("temp file");
+        let mut zip = zip::ZipWriter::new(file.reopen().expect("reopens"));
+        for (name, text) in files {
+            zip.start_file(*name, SimpleFileOptions::default()).expect("starts");
+            zip.write_all(text.as_bytes()).expect("writes");
+        }
+        zip.finish().expect("finishes");
+        file
+    }
+
+    #[test]
+    fn rows_are_counted_and_the_checksum_is_read() {
+        let file = archive(&[("1.csv", "Id,A\n1,\"x\ny\"\n2,z\n")]);
+        let mut archive = CsvArchive::open(file.path()).expect("opens");
+        assert_eq!(archive.verify().expect("sound"), 2);
+    }
+
+    #[test]
+    fn a_damaged_or_strange_archive_is_refused() {
+        let text: String = (0..2_000).map(|row| format!("{row},{}\n", row * 7_919)).collect();
+        let file = archive(&[("1.csv", &text)]);
+        let mut bytes = std::fs::read(file.path()).expect("reads");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+        std::fs::write(file.path(), &bytes).expect("writes");
+        assert!(matches!(
+            CsvArchive::open(file.path()).and_then(|mut archive| archive.verify()),
+            Err(ArchiveError::Damaged { .. })
+        ));
+        std::fs::write(file.path(), &bytes[..middle]).expect("writes");
+        assert!(matches!(CsvArchive::open(file.path()), Err(ArchiveError::Damaged { .. })));
+        let strange = archive_error(&[("../1.csv", "x")]);
+        assert!(strange.ends_with("should hold one CSV file and holds ../1.csv"), "{strange}");
+        assert!(archive_error(&[("a.csv", ""), ("b.csv", "")]).ends_with("holds a.csv, b.csv"));
+    }
+
+    fn archive_error(files: &[(&str, &str)]) -> String {
+        CsvArchive::open(archive(files).path()).map(drop).expect_err("is refused").to_string()
+    }
+}

@@ -1,0 +1,87 @@
+//! The column plan: which fields a record has, in which order, of which kind. Made once per stream;
+//! bound to a CSV header once per file.
+
+use super::value::Kind;
+
+/// One property of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The field's API name, which is also the property's name.
+    pub name: String,
+    /// The form of its values.
+    pub kind: Kind,
+    /// The property's name as it stands in the record: `"Last_Name":`.
+    pub(super) key: Vec<u8>,
+}
+
+impl Column {
+    /// A property and its kind.
+    pub fn new(name: impl Into<String>, kind: Kind) -> Self {
+        let name = name.into();
+        let mut key = Vec::with_capacity(name.len() + 3);
+        super::value::string(&name, &mut key);
+        key.push(b':');
+        Self { name, kind, key }
+    }
+}
+
+/// The properties of a stream's records, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordPlan {
+    /// The properties; `id` first by convention.
+    pub columns: Vec<Column>,
+}
+
+/// A CSV file that lacks a column the plan needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the file has no column `{column}`; its header is `{header}`")]
+pub struct MissingColumn {
+    /// The property that has no column.
+    pub column: String,
+    /// The header as found.
+    pub header: String,
+}
+
+impl RecordPlan {
+    /// A plan of these columns.
+    pub fn new(columns: impl IntoIterator<Item = Column>) -> Self {
+        Self { columns: columns.into_iter().collect() }
+    }
+
+    /// Where the column of this name stands in the record.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// For each property the index of its cell in a file with this header.
+    ///
+    /// Bulk Read spells the id column `Id` where the field is `id`, and a file may start with a byte
+    /// order mark; columns that nobody asked for are passed over.
+    ///
+    /// # Errors
+    /// When a property has no column.
+    pub fn cells(&self, header: &[&str]) -> Result<Vec<usize>, MissingColumn> {
+        let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('\u{feff}')).collect();
+        let find = |column: &Column| {
+            let exact = names.iter().position(|name| *name == column.name);
+            let id = || names.iter().position(|name| column.name == "id" && name.eq_ignore_ascii_case("id"));
+            exact
+                .or_else(id)
+                .ok_or_else(|| MissingColumn { column: column.name.clone(), header: names.join(",") })
+        };
+        self.columns.iter().map(find).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_may_spell_id_its_own_way_and_carry_more() {
+        let plan = RecordPlan::new([Column::new("id", Kind::Id), Column::new("B", Kind::Text)]);
+        assert_eq!(plan.cells(&["\u{feff}Id", "A", "B"]), Ok(vec![0, 2]));
+        let missing = plan.cells(&["Id", "A"]).expect_err("B is not there");
+        assert_eq!(missing.to_string(), "the file has no column `B`; its header is `Id,A`");
+    }
+}
