@@ -9,12 +9,15 @@
 //! | --- | --- |
 //! | [`codec`] | CSV in a zip file to records and back |
 //! | [`diagnostic`] | error classes, hints, exit codes |
+//! | [`emulator`] | a local Zoho CRM |
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
 pub mod codec;
 pub mod diagnostic;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod protocol;
 pub mod secret;
 pub mod zoho;

@@ -1,0 +1,5 @@
+//! Bulk jobs and uploaded files of one organisation.
+
+/// The jobs of an organisation.
+#[derive(Debug, Default)]
+pub struct Jobs {}

@@ -1,0 +1,102 @@
+//! Points on which the sources of the API reference disagree or are silent.
+//!
+//! The defaults are the reference's choice (section "Emulator decisions"), or else the harder case
+//! for a client. Tests run both ways; `POST /__emulator/switches` changes them at run time.
+
+use serde::Deserialize;
+
+/// How page tokens find the next page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageTokens {
+    /// By position: a row deleted between two pages shifts what follows, so that one is missed.
+    #[default]
+    Offset,
+    /// By the last row seen.
+    Keyset,
+}
+
+/// Behaviour that can be chosen.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Switches {
+    /// How page tokens find the next page.
+    pub page_tokens: PageTokens,
+    /// `If-Modified-Since` means strictly later; otherwise the same second counts too.
+    pub modified_since_strict: bool,
+    /// The deleted list answers 304 when the header was sent and nothing is newer, otherwise 204.
+    pub deleted_304: bool,
+    /// Request-level errors of record calls come wrapped in `data`.
+    pub wrap_errors: bool,
+    /// Status when every record of a write failed.
+    pub all_failed_status: u16,
+    /// A read-only field in a write is an error instead of being ignored.
+    pub reject_read_only: bool,
+    /// An unknown key in a write is an error instead of being ignored.
+    pub reject_unknown_keys: bool,
+    /// A lookup may be written as a bare id.
+    pub bare_lookup_ids: bool,
+    /// More decimals than the field has are rounded instead of being an error.
+    pub round_decimals: bool,
+    /// Subform rows that an update does not name are removed.
+    pub replace_subform_rows: bool,
+    /// An unknown id in a single GET answers 204, otherwise 400 `INVALID_DATA`.
+    pub unknown_record_204: bool,
+    /// A module for which this user has no permission.
+    pub no_permission_module: Option<String>,
+    /// Rows in one page of a bulk read.
+    pub bulk_read_page_size: u32,
+    /// The name of the id column in a bulk read file.
+    pub bulk_read_id_column: String,
+    /// Bulk read takes Notes.
+    pub bulk_read_notes: bool,
+    /// Bulk read takes `page` above 1.
+    pub bulk_read_pages: bool,
+    /// The job status answer carries `result` before the job is done.
+    pub bulk_read_early_result: bool,
+    /// The running state of a bulk write is spelled with a space.
+    pub bulk_write_spaced_state: bool,
+    /// The result address of a bulk write is a path instead of a whole URL.
+    pub bulk_write_relative_url: bool,
+    /// The rows of a bulk write result come in another order than they were sent.
+    pub bulk_write_shuffled_result: bool,
+    /// Bulk write understands ISO dates without a `format`.
+    pub bulk_write_iso_dates: bool,
+    /// Credits of a status call, a download and an upload.
+    pub bulk_call_credits: [u64; 3],
+    /// Most rows one COQL call returns.
+    pub coql_rows: u32,
+    /// Most columns a COQL call selects.
+    pub coql_columns: u32,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            page_tokens: PageTokens::Offset,
+            modified_since_strict: true,
+            deleted_304: true,
+            wrap_errors: false,
+            all_failed_status: 400,
+            reject_read_only: false,
+            reject_unknown_keys: false,
+            bare_lookup_ids: true,
+            round_decimals: false,
+            replace_subform_rows: false,
+            unknown_record_204: true,
+            no_permission_module: None,
+            bulk_read_page_size: 200_000,
+            bulk_read_id_column: "Id".to_owned(),
+            bulk_read_notes: false,
+            bulk_read_pages: true,
+            bulk_read_early_result: false,
+            bulk_write_spaced_state: false,
+            bulk_write_relative_url: false,
+            bulk_write_shuffled_result: false,
+            bulk_write_iso_dates: false,
+            bulk_call_credits: [1, 0, 0],
+            coql_rows: 2_000,
+            coql_columns: 500,
+        }
+    }
+}
