@@ -15,6 +15,7 @@
 pub mod api;
 pub mod clock;
 mod control;
+pub mod convert;
 pub mod data;
 pub mod directory;
 pub mod faults;
@@ -30,6 +31,7 @@ pub mod store;
 pub mod switches;
 pub mod time;
 pub mod value;
+pub mod write;
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::secret::Secret;

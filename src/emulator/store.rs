@@ -266,13 +266,15 @@ impl Table {
         if let Some(source) = field.formula_of.as_deref().and_then(|name| module.index_of(name)) {
             return self.value(module, id, body, source);
         }
-        match body {
+        let value = match body {
             Body::Base(row) => self.plan.value(*row, place),
             Body::Held(fields) => match fields.binary_search_by_key(&place, |(place, _)| *place) {
                 Ok(at) => fields[at].1.clone(),
                 Err(_) => Value::Null,
             },
-        }
+        };
+        // A check box is never empty.
+        if value.is_null() && field.data_type == DataType::Boolean { Value::Bool(false) } else { value }
     }
 
     fn full_name(&self, module: &Module, id: Id, body: &Body) -> Value {

@@ -160,6 +160,30 @@ impl Decimal {
     }
 }
 
+impl Decimal {
+    /// The number with at most `places` digits after the point, halves away from zero.
+    pub fn rounded(&self, places: usize) -> Self {
+        let Some((whole, fraction)) = self.0.split_once('.') else { return self.clone() };
+        if fraction.len() <= places {
+            return self.clone();
+        }
+        let up = fraction.as_bytes()[places] >= b'5';
+        let negative = whole.starts_with('-');
+        let mut digits: Vec<u8> = [whole.trim_start_matches('-'), &fraction[..places]].concat().into_bytes();
+        let carried = up
+            && !digits.iter_mut().rev().any(|digit| {
+                let nine = *digit == b'9';
+                *digit = if nine { b'0' } else { *digit + 1 };
+                !nine
+            });
+        if carried {
+            digits.insert(0, b'1');
+        }
+        let text = String::from_utf8_lossy(&digits).into_owned();
+        Self(canonical(negative, &text, (digits.len() - places) as i32).into())
+    }
+}
+
 /// Puts the point at `point` digits from the left of `digits` and strips what says nothing.
 fn canonical(negative: bool, digits: &str, point: i32) -> String {
     let (whole, fraction) = if point <= 0 {
@@ -233,6 +257,15 @@ mod tests {
         }
         for bad in ["", "-", "1.2.3", "abc", "1e999"] {
             assert_eq!(Decimal::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rounding_carries() {
+        for (given, places, rounded) in
+            [("9.995", 2, "10"), ("-0.005", 2, "-0.01"), ("1.24", 1, "1.2"), ("7", 2, "7")]
+        {
+            assert_eq!(Decimal::parse(given).expect(given).rounded(places).as_str(), rounded);
         }
     }
 
