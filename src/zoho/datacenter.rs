@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// The region an organisation lives in.
@@ -151,9 +152,49 @@ impl fmt::Display for Environment {
     }
 }
 
+/// The hosts that may see a token: Zoho's of one data center over TLS, and those configured by name.
+#[derive(Debug, Clone)]
+pub(super) struct Trust {
+    families: [String; 2],
+    named: Vec<Origin>,
+}
+
+/// Scheme, host and port of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) scheme: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+}
+
+impl Trust {
+    pub(super) fn new(data_center: DataCenter, named: Vec<Origin>) -> Self {
+        Self { families: data_center.families(), named }
+    }
+
+    /// Whether a token may be sent there.
+    pub(super) fn allows(&self, origin: &Origin) -> bool {
+        self.named.contains(origin) || (origin.scheme == "https" && self.is_family(&origin.host))
+    }
+
+    fn is_family(&self, host: &str) -> bool {
+        self.families
+            .iter()
+            .any(|family| host.strip_suffix(family.as_str()).is_some_and(|rest| rest.ends_with('.')))
+    }
+}
+
+impl Origin {
+    /// Whether the address stays on this machine, the only place where plain HTTP is allowed.
+    pub(super) fn is_loopback(&self) -> bool {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{DataCenter, Environment};
+    use super::{DataCenter, Environment, Origin, Trust};
 
     #[test]
     fn hosts_follow_the_table() {
@@ -185,5 +226,32 @@ mod tests {
             assert_eq!(center.as_str().parse(), Ok(center));
         }
         assert!("mars".parse::<DataCenter>().is_err());
+    }
+
+    fn origin(scheme: &str, host: &str, port: Option<u16>) -> Origin {
+        Origin { scheme: scheme.to_owned(), host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn a_token_stays_with_zoho_and_the_named_hosts() {
+        let local = origin("http", "127.0.0.1", Some(4100));
+        let trust = Trust::new(DataCenter::Us, vec![local.clone()]);
+        for host in ["www.zohoapis.com", "download-accl.zoho.com", "sandbox.zohoapis.com"] {
+            assert!(trust.allows(&origin("https", host, None)), "{host}");
+        }
+        assert!(trust.allows(&local));
+        for host in ["evilzoho.com", "zoho.com.evil.test", "www.zohoapis.eu", "zoho.com"] {
+            assert!(!trust.allows(&origin("https", host, None)), "{host}");
+        }
+        assert!(!trust.allows(&origin("http", "www.zohoapis.com", None)));
+        assert!(!trust.allows(&origin("http", "127.0.0.1", Some(4101))));
+    }
+
+    #[test]
+    fn loopback_is_known_by_name_and_number() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
+            assert!(origin("http", host, None).is_loopback(), "{host}");
+        }
+        assert!(!origin("http", "127.0.0.1.evil.test", None).is_loopback());
     }
 }

@@ -195,6 +195,13 @@ impl Error {
         self
     }
 
+    /// Adds to the message where something was asked.
+    pub(super) fn with_place(mut self, place: &str) -> Self {
+        let said = std::mem::take(&mut self.0.message);
+        self.0.message = if said.is_empty() { place.to_owned() } else { format!("{said}; {place}") };
+        self
+    }
+
     pub(super) fn with_doubt(mut self) -> Self {
         self.0.in_doubt = true;
         self

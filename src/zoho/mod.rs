@@ -8,12 +8,24 @@
 //! here knows Singer, reads configuration or prints.
 
 pub mod api;
+mod auth;
+mod backoff;
+mod client;
 pub mod config;
+pub mod credits;
 pub mod datacenter;
+mod download;
 mod error;
 mod json;
+mod refusal;
+mod retry;
+mod token_file;
+mod transport;
 pub mod types;
 
+pub use auth::{Clock, Trial, find_data_center};
+pub use client::{Client, ClientBuilder};
 pub use config::Connection;
+pub use credits::{Spent, Usage};
 pub use datacenter::{DataCenter, Environment};
 pub use error::{Error, ErrorKind};

@@ -2,6 +2,10 @@
 //!
 //! Zoho lists records in the bin for 60 days and purged ones for 120 days, in no promised order.
 
+use super::records::{MAX_PER_PAGE, iso};
+use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::credits::{Category, DELETED_PAGE};
+use crate::zoho::error::Error;
 use crate::zoho::json;
 use crate::zoho::types::RecordId;
 use chrono::{DateTime, Utc};
@@ -60,5 +64,57 @@ impl DeletedRecord {
 impl Person {
     fn from_json(value: &Value) -> Option<Self> {
         Some(Self { id: RecordId::from(json::id(&value["id"])?), name: json::text(value, "name") })
+    }
+}
+
+impl Client {
+    /// One page of a module's deletions, numbered from 1; `since` leaves out older ones.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_MODULE`, `NO_PERMISSION`, and those of every call.
+    pub async fn deleted(
+        &self,
+        module: &str,
+        since: Option<DateTime<Utc>>,
+        page: u32,
+    ) -> Result<DeletedPage, Error> {
+        let mut call = Call::get(format!("/crm/v8/{}/deleted", segment(module)))
+            .query("type", "all")
+            .query("page", page.to_string())
+            .query("per_page", MAX_PER_PAGE.to_string())
+            .price(Category::Data, DELETED_PAGE)
+            .module(module);
+        if let Some(since) = since {
+            call = call.header("if-modified-since", iso(since));
+        }
+        let value = self.fetch_value(&call).await?;
+        let records =
+            json::list(&value["data"]).iter().map(DeletedRecord::from_json).collect::<Option<Vec<_>>>();
+        Ok(DeletedPage {
+            records: records.ok_or_else(|| call.unclear("a deletion without id"))?,
+            more_records: json::flag(&value["info"], "more_records"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeletedRecord;
+    use serde_json::json;
+
+    #[test]
+    fn purged_records_have_no_name_and_no_deleter() {
+        let record = DeletedRecord::from_json(
+            &json!({"id": "4812000000098001", "display_name": null, "type": "permanent",
+            "deleted_time": "2026-02-01T11:00:00+11:00", "deleted_by": null, "created_by": {}}),
+        );
+        let record = record.expect("it has an id");
+        assert_eq!((record.display_name, record.deleted_by, record.created_by), (None, None, None));
+        assert_eq!(
+            record.deleted_time.map(|time| time.to_rfc3339()).as_deref(),
+            Some("2026-02-01T00:00:00+00:00")
+        );
+        assert!(DeletedRecord::from_json(&json!({"type": "recycle"})).is_none());
     }
 }

@@ -1,1 +1,35 @@
 //! Modules and fields: `GET /crm/v8/settings/modules`, `GET /crm/v8/settings/fields`.
+
+use crate::zoho::client::{Call, Client};
+use crate::zoho::credits::{CALL, Category};
+use crate::zoho::error::Error;
+use crate::zoho::json;
+use crate::zoho::types::{Field, Module};
+
+impl Client {
+    /// All modules, those that cannot be read included.
+    ///
+    /// # Errors
+    ///
+    /// Those of every call: sign-in, permission, credits, network.
+    pub async fn modules(&self) -> Result<Vec<Module>, Error> {
+        let call = Call::get("/crm/v8/settings/modules").price(Category::Metadata, CALL);
+        let value = self.fetch_value(&call).await?;
+        Ok(json::list(&value["modules"]).iter().map(Module::from_json).collect())
+    }
+
+    /// The fields of a module over all of its layouts; none for a module without fields.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_MODULE` or `NO_PERMISSION` for a module that cannot be described, and those of
+    /// every call.
+    pub async fn fields(&self, module: &str) -> Result<Vec<Field>, Error> {
+        let call = Call::get("/crm/v8/settings/fields")
+            .query("module", module)
+            .module(module)
+            .price(Category::Metadata, CALL);
+        let value = self.fetch_value(&call).await?;
+        Ok(json::list(&value["fields"]).iter().map(Field::from_json).collect())
+    }
+}

@@ -1,5 +1,9 @@
 //! The organisation and its users: `GET /crm/v8/org`, `GET /crm/v8/users`.
 
+use super::records::{MAX_PER_PAGE, Page};
+use crate::zoho::client::{Call, Client};
+use crate::zoho::credits::{CALL, Category};
+use crate::zoho::error::Error;
 use crate::zoho::json;
 use serde_json::Value;
 
@@ -136,6 +140,53 @@ impl User {
             profile: json::text(&value["profile"], "name"),
             time_zone: json::text(value, "time_zone"),
         }
+    }
+}
+
+impl Client {
+    /// The organisation; from then on gates and budget follow its edition.
+    ///
+    /// # Errors
+    ///
+    /// Those of every call: sign-in, permission, credits, network.
+    pub async fn org(&self) -> Result<Org, Error> {
+        let call = Call::get("/crm/v8/org").price(Category::Metadata, CALL);
+        let value = self.fetch_value(&call).await?;
+        let Some(first) = json::list(&value["org"]).first() else {
+            return Err(call.unclear("no organisation in the answer"));
+        };
+        let org = Org::from_json(first);
+        let addon = self.connection().credits.addon;
+        self.learn_edition(org.edition.concurrency(), org.edition.daily_credits(org.user_licenses, addon));
+        Ok(org)
+    }
+
+    /// The user that the token belongs to.
+    ///
+    /// # Errors
+    ///
+    /// Those of every call: sign-in, permission, credits, network.
+    pub async fn current_user(&self) -> Result<User, Error> {
+        let call = Call::get("/crm/v8/users").query("type", "CurrentUser").price(Category::Metadata, CALL);
+        let value = self.fetch_value(&call).await?;
+        match json::list(&value["users"]).first() {
+            Some(user) => Ok(User::from_json(user)),
+            None => Err(call.unclear("no user in the answer")),
+        }
+    }
+
+    /// One page of all users, numbered from 1, as raw records.
+    ///
+    /// # Errors
+    ///
+    /// Those of every call: sign-in, permission, credits, network.
+    pub async fn users(&self, page: u32) -> Result<Page, Error> {
+        let call = Call::get("/crm/v8/users")
+            .query("type", "AllUsers")
+            .query("page", page.to_string())
+            .query("per_page", MAX_PER_PAGE.to_string())
+            .price(Category::Data, CALL);
+        self.fetch_page(&call).await
     }
 }
 
