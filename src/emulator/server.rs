@@ -8,7 +8,7 @@ use super::reply::Reply;
 use super::state::{AppState, Call, CallSeed, Org, version_of};
 use super::stats::Stats;
 use super::time::{http_date, push_utc};
-use super::{api, control, oauth};
+use super::{api, control, jobs, oauth};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State, connect_info::Connected};
@@ -118,6 +118,7 @@ async fn answer(
     };
     let call = Call::new(seed, &parts);
     parts.extensions.insert(call.clone());
+    jobs::run_due(app, &org).await;
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
     let mut reset = String::new();
     push_utc(&mut reset, expiry_ms / 1_000);

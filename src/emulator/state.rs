@@ -53,6 +53,11 @@ impl App {
     pub fn switches(&self) -> Switches {
         self.switches.read().expect(POISONED).clone()
     }
+
+    /// Chooses other behaviour from now on.
+    pub fn change_switches(&self, change: impl FnOnce(&mut Switches)) {
+        change(&mut self.switches.write().expect(POISONED));
+    }
 }
 
 /// One organisation.

@@ -50,6 +50,17 @@ pub struct Switches {
     pub bulk_read_id_column: String,
     /// Bulk read takes Notes.
     pub bulk_read_notes: bool,
+    /// The id column of a bulk read file comes first, otherwise last.
+    pub bulk_read_id_first: bool,
+    /// Bulk read files start with a byte order mark.
+    pub bulk_read_byte_order_mark: bool,
+    /// Bulk read takes criteria on the record id.
+    pub bulk_read_id_criteria: bool,
+    /// Most values of `in` and `not_in` in bulk read criteria.
+    pub bulk_read_in_values: u32,
+    /// Kinds of fields that bulk read exports although it refuses them otherwise: `Tag`,
+    /// `fileupload`, `imageupload`, `subform`, `multiselectlookup`, `multiuserlookup`.
+    pub bulk_read_extra_types: Vec<String>,
     /// Bulk read takes `page` above 1.
     pub bulk_read_pages: bool,
     /// The job status answer carries `result` before the job is done.
@@ -68,6 +79,12 @@ pub struct Switches {
     pub coql_rows: u32,
     /// Most columns a COQL call selects.
     pub coql_columns: u32,
+    /// Most values of `in` and `not in` in a COQL query.
+    pub coql_values: u32,
+    /// COQL takes Notes.
+    pub coql_notes: bool,
+    /// Bulk jobs of one kind that run at the same time.
+    pub jobs_side_by_side: u32,
 }
 
 impl Default for Switches {
@@ -88,6 +105,11 @@ impl Default for Switches {
             bulk_read_page_size: 200_000,
             bulk_read_id_column: "Id".to_owned(),
             bulk_read_notes: false,
+            bulk_read_id_first: true,
+            bulk_read_byte_order_mark: false,
+            bulk_read_id_criteria: true,
+            bulk_read_in_values: 20,
+            bulk_read_extra_types: Vec::new(),
             bulk_read_pages: true,
             bulk_read_early_result: false,
             bulk_write_spaced_state: false,
@@ -97,6 +119,9 @@ impl Default for Switches {
             bulk_call_credits: [1, 0, 0],
             coql_rows: 2_000,
             coql_columns: 500,
+            coql_values: 100,
+            coql_notes: false,
+            jobs_side_by_side: 2,
         }
     }
 }

@@ -1,0 +1,9 @@
+//! The one integration binary; one module per subject.
+//!
+//! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
+
+#![allow(missing_docs)]
+
+mod common;
+mod emulator_bulk;
+mod emulator_coql;
