@@ -391,7 +391,7 @@ pub async fn find_data_center(connection: &Connection, clock: Clock) -> Result<V
     try_data_centers(connection, clock, &candidates).await
 }
 
-async fn try_data_centers(
+pub(super) async fn try_data_centers(
     connection: &Connection,
     clock: Clock,
     candidates: &[(DataCenter, Option<String>)],

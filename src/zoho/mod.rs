@@ -19,6 +19,8 @@ mod error;
 mod json;
 mod refusal;
 mod retry;
+#[cfg(test)]
+mod tests;
 mod token_file;
 mod transport;
 pub mod types;
