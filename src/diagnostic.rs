@@ -148,3 +148,41 @@ mod tests {
         }
     }
 }
+
+/// The candidate most like `name`, for "did you mean": none if all are too different.
+///
+/// Two names are alike when at most a third of the longer one has to be changed; case does not count.
+pub fn similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let close = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
+    let (changes, candidate) = close.min()?;
+    (changes * 3 <= name.chars().count().max(candidate.chars().count())).then_some(candidate)
+}
+
+/// Levenshtein's distance without regard to case: insertions, deletions and replacements.
+fn distance(one: &str, other: &str) -> usize {
+    let one: Vec<char> = one.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=one.len()).collect();
+    for (line, letter) in other.to_lowercase().chars().enumerate() {
+        let mut diagonal = line;
+        row[0] = line + 1;
+        for at in 0..one.len() {
+            let replaced = diagonal + usize::from(one[at] != letter);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
+        }
+    }
+    row[one.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn similar_names_are_found_and_strange_ones_are_not() {
+        let fields = ["Phone", "Fax", "Last_Name"];
+        assert_eq!(similar("Fone", fields), Some("Phone"));
+        assert_eq!(similar("last_name", fields), Some("Last_Name"));
+        assert_eq!(similar("Shoe_Size", fields), None);
+    }
+}

@@ -83,6 +83,12 @@ impl<W: Write> MessageWriter<W> {
         if self.buffer.len() >= Self::BUFFER_BYTES { self.write_out() } else { Ok(()) }
     }
 
+    /// Takes back what [`MessageWriter::begin_record`] began, when nothing was appended to it.
+    pub fn abandon_record(&mut self, head: &RecordHead) {
+        let length = self.buffer.len().saturating_sub(head.before.len());
+        self.buffer.truncate(length);
+    }
+
     /// STATE, after which everything is flushed.
     ///
     /// # Errors

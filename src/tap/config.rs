@@ -1,0 +1,130 @@
+//! What a person may set for the tap, besides the connection.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+/// The tap's own settings. Their JSON Schema is `schemas/tap.config.json`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct TapConfig {
+    /// Streams without a bookmark start here; none: with the first record.
+    pub start_date: Option<DateTime<Utc>>,
+    /// Which streams discovery lists.
+    pub streams: StreamFilter,
+    /// How far before the bookmark an incremental read starts.
+    ///
+    /// Unit: seconds. Default 120: what the server indexes late (design decision, no figure by Zoho).
+    pub lookback_seconds: u32,
+    /// Which way of reading to take; `auto` takes the cheapest that can deliver.
+    pub method: Method,
+    /// Most rows between two STATE messages. Default 50,000.
+    pub state_rows: u64,
+    /// Longest time between two STATE messages. Unit: seconds. Default 30.
+    pub state_seconds: u64,
+}
+
+impl Default for TapConfig {
+    fn default() -> Self {
+        Self {
+            start_date: None,
+            streams: StreamFilter::default(),
+            lookback_seconds: 120,
+            method: Method::Auto,
+            state_rows: 50_000,
+            state_seconds: 30,
+        }
+    }
+}
+
+/// Globs over stream names: `*` stands for any text, `?` for one character.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct StreamFilter {
+    /// Streams to list; empty: all.
+    pub include: Vec<String>,
+    /// Streams to leave out of those.
+    pub exclude: Vec<String>,
+}
+
+impl StreamFilter {
+    /// Whether a stream is listed.
+    pub fn takes(&self, stream: &str) -> bool {
+        let any = |globs: &[String]| globs.iter().any(|glob| matches(glob, stream));
+        (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
+    }
+}
+
+/// The way of reading a person asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// The cheapest that can deliver.
+    #[default]
+    Auto,
+    /// Bulk Read jobs.
+    BulkRead,
+    /// COQL queries.
+    Coql,
+    /// Pages of the records API.
+    Records,
+}
+
+fn matches(glob: &str, text: &str) -> bool {
+    let mut rest = text;
+    let mut parts = glob.split('*');
+    let starts = parts.next().unwrap_or_default();
+    let Some(after) = strip(rest, starts) else { return false };
+    rest = after;
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(ends) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let found = rest.char_indices().map(|(at, _)| at).chain([rest.len()]).find_map(|at| strip(&rest[at..], part));
+        let Some(after) = found else { return false };
+        rest = after;
+    }
+    let length = ends.chars().count();
+    let tail = rest.chars().count().checked_sub(length);
+    tail.is_some_and(|skip| strip(&rest.chars().skip(skip).collect::<String>(), ends) == Some(""))
+}
+
+/// What follows `pattern` (with `?` for one character) at the start of `text`.
+fn strip<'t>(text: &'t str, pattern: &str) -> Option<&'t str> {
+    let mut rest = text.chars();
+    for wanted in pattern.chars() {
+        let found = rest.next()?;
+        if wanted != '?' && wanted != found {
+            return None;
+        }
+    }
+    Some(rest.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (glob, name, expected) in [
+            ("Leads", "Leads", true),
+            ("Leads", "Leads2", false),
+            ("L*", "Leads", true),
+            ("*s", "Leads", true),
+            ("*_X_*", "Contacts_X_Products", true),
+            ("*_X_*", "Contacts", false),
+            ("L?ads", "Leads", true),
+            ("*a*a*", "aa", true),
+            ("a*a", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(glob, name), expected, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn exclude_wins_over_include() {
+        let filter = StreamFilter { include: vec!["*".into()], exclude: vec!["Le*".into()] };
+        assert!(filter.takes("Deals") && !filter.takes("Leads"));
+        assert!(StreamFilter::default().takes("anything"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Why the tap stopped.
+
+use crate::codec::archive::ArchiveError;
+use crate::codec::decode::DecodeError;
+use crate::diagnostic::{Diagnostic, ErrorClass};
+use crate::protocol::state::StateError;
+use crate::protocol::writer::WriteError;
+use crate::zoho;
+use std::path::PathBuf;
+
+/// A failed discovery or sync.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call that belongs to no single stream.
+    #[error(transparent)]
+    Zoho(#[from] zoho::Error),
+    /// A call for a stream failed.
+    #[error("stream `{stream}` cannot be read")]
+    Stream {
+        /// The stream.
+        stream: String,
+        /// What Zoho or the network said.
+        #[source]
+        source: zoho::Error,
+    },
+    /// The catalog names a module that is not there.
+    #[error("the catalog selects stream `{stream}`, and there is no such module")]
+    UnknownStream {
+        /// The stream.
+        stream: String,
+        /// The most similar module.
+        similar: Option<String>,
+    },
+    /// A selected stream of which no field is left to read.
+    #[error("the catalog's stream `{stream}` lacks the key property `id`")]
+    NoKey {
+        /// The stream.
+        stream: String,
+    },
+    /// Every way of reading refused the stream as it is selected.
+    #[error("no way of reading can deliver stream `{stream}` as it is selected: {reasons}")]
+    NoWay {
+        /// The stream.
+        stream: String,
+        /// What each way said.
+        reasons: String,
+    },
+    /// A bulk read job ended in FAILURE, twice.
+    #[error("bulk read job `{job_id}` of stream `{stream}` failed: {message} ({code})")]
+    JobFailed {
+        /// The stream.
+        stream: String,
+        /// The job.
+        job_id: String,
+        /// Zoho's code.
+        code: String,
+        /// Zoho's message.
+        message: String,
+    },
+    /// A result file that is damaged or not whole, after it was fetched again.
+    #[error("the result of bulk read job `{job_id}` of stream `{stream}` is not sound")]
+    Archive {
+        /// The stream.
+        stream: String,
+        /// The job.
+        job_id: String,
+        /// What is wrong with the file.
+        #[source]
+        source: ArchiveError,
+    },
+    /// A result file with another number of rows than the job says.
+    #[error("bulk read job `{job_id}` of stream `{stream}` says {expected} rows and its file holds {found}")]
+    RowCount {
+        /// The stream.
+        stream: String,
+        /// The job.
+        job_id: String,
+        /// Rows by the job.
+        expected: u64,
+        /// Rows in the file.
+        found: u64,
+    },
+    /// A value that is not of its field's type, or an answer that is no record.
+    #[error("stream `{stream}`: what Zoho sent is not what its metadata says")]
+    Decode {
+        /// The stream.
+        stream: String,
+        /// Row, field and value.
+        #[source]
+        source: DecodeError,
+    },
+    /// A page of the records API that changed under every attempt to read it whole.
+    #[error("stream `{stream}` changes faster than it can be read: {missing} rows slipped in each of {passes} passes")]
+    Restless {
+        /// The stream.
+        stream: String,
+        /// Rows found missing in the last pass.
+        missing: usize,
+        /// Passes made.
+        passes: u32,
+    },
+    /// The state handed over cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// stdout.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A file of ours.
+    #[error("`{}` cannot be used", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A signal told us to stop; everything read so far is out and bookmarked.
+    #[error("stopped by a signal")]
+    Interrupted,
+}
+
+impl Error {
+    /// Adds the stream to a failed call.
+    pub(super) fn in_stream(stream: &str) -> impl FnOnce(zoho::Error) -> Self + '_ {
+        |source| Self::Stream { stream: stream.to_owned(), source }
+    }
+}
+
+impl Diagnostic for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Zoho(source) | Self::Stream { source, .. } => source.class(),
+            Self::UnknownStream { .. } | Self::NoKey { .. } | Self::File { .. } => ErrorClass::Config,
+            Self::State(source) => source.class(),
+            Self::Write(source) => source.class(),
+            Self::JobFailed { .. } => ErrorClass::Retriable,
+            Self::NoWay { .. }
+            | Self::Archive { .. }
+            | Self::RowCount { .. }
+            | Self::Decode { .. }
+            | Self::Restless { .. } => ErrorClass::Data,
+            Self::Interrupted => ErrorClass::Interrupted,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Zoho(source) | Self::Stream { source, .. } => source.hint(),
+            Self::State(source) => source.hint(),
+            Self::UnknownStream { similar, .. } => Some(match similar {
+                Some(name) => format!("did you mean `{name}`? run discovery again to see all streams"),
+                None => "run discovery again: the module may be deleted or hidden from this user".into(),
+            }),
+            Self::NoKey { .. } => Some("run discovery again and select from what it writes".into()),
+            Self::NoWay { .. } => Some("deselect the fields named, or set `method` for another way".into()),
+            Self::JobFailed { .. } | Self::Restless { .. } => {
+                Some("start again from the last state; everything before it is kept".into())
+            }
+            Self::Archive { .. } | Self::RowCount { .. } => {
+                Some("no row of that file was emitted; start again from the last state".into())
+            }
+            Self::Decode { .. } => {
+                Some("run discovery again if the field's type changed, or deselect the field".into())
+            }
+            _ => None,
+        }
+    }
+}

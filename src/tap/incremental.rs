@@ -1,0 +1,143 @@
+//! Reading by COQL: pages of ascending ids, each starting after the last one's last id, so that no
+//! change between two pages can hide a row. Follows Zoho's page "COQL Overview".
+
+use super::error::Error;
+use super::extract::{CallError, Context, Outcome, Reading, in_stream};
+use super::plan::{MODIFIED_TIME, Way};
+use super::state::text;
+use crate::codec::decode::JsonDecoder;
+use crate::zoho;
+use crate::zoho::types::RecordId;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::io::Write;
+
+/// Rows of the first page of a reading of unknown size: the most that one credit buys.
+const FIRST_PAGE: u32 = 200;
+/// Rows of a full page: the most that COQL gives at once, for three credits.
+const FULL_PAGE: u32 = 2_000;
+
+/// Reads what is left of the window. `rows` is how many rows that will be, if somebody counted.
+pub(super) async fn read<W: Write>(
+    context: &mut Context<W>,
+    reading: &mut Reading<'_>,
+    rows: Option<u64>,
+) -> Result<Outcome, Error> {
+    let plan = reading.plan;
+    let decoder = JsonDecoder::new(&plan.columns);
+    let mut left = rows;
+    for page_number in 0.. {
+        let limit = match left {
+            None if page_number == 0 => FIRST_PAGE,
+            Some(left) if left <= 200 => 200,
+            Some(left) if left <= 1_000 => 1_000,
+            _ => FULL_PAGE,
+        };
+        let query = query(reading, &plan.fields().join(", "), &format!(" order by id asc limit {limit}"));
+        let time = context.server_time();
+        let client = context.client.clone();
+        let page = match context.call(client.coql(&query, limit)).await {
+            Err(CallError::Failed(error)) if refuses(&error) => return Ok(Outcome::Refused(error.to_string())),
+            answer => answer.map_err(in_stream(&plan.stream))?,
+        };
+        let Some(last) = page.records.last() else { return Ok(Outcome::Complete) };
+        if !ascends(reading.progress.after_id.as_deref(), &page.records) {
+            return Ok(Outcome::Refused("its rows do not ascend by id".into()));
+        }
+        let last = id_of(last);
+        context.output.extracted_at(&text(time));
+        context.page(&plan.stream, &decoder, &page.records)?;
+        reading.progress.after_id = last;
+        if !page.more_records {
+            return Ok(Outcome::Complete);
+        }
+        if context.output.is_due() {
+            context.output.checkpoint(plan, &reading.bookmark())?;
+        }
+        left = left.map(|left| left.saturating_sub(page.records.len() as u64));
+        if rows.is_none() && limit == FULL_PAGE && has_choice(context, reading) {
+            return Ok(Outcome::Large(count(context, reading).await?));
+        }
+    }
+    Ok(Outcome::Complete)
+}
+
+fn has_choice<W: Write>(context: &Context<W>, reading: &Reading<'_>) -> bool {
+    reading.plan.ways(context.config.method, 0).0.contains(&Way::BulkRead)
+}
+
+/// Counts what is left of the window; costs one credit.
+pub(super) async fn count<W: Write>(context: &mut Context<W>, reading: &Reading<'_>) -> Result<u64, Error> {
+    let query = query(reading, "COUNT(id)", "");
+    let client = context.client.clone();
+    let page = context.call(client.coql(&query, 1)).await.map_err(in_stream(&reading.plan.stream))?;
+    let row: Option<Value> = page.records.first().and_then(|row| serde_json::from_str(row.get()).ok());
+    let count = row.as_ref().and_then(Value::as_object).and_then(|row| row.values().find_map(Value::as_u64));
+    Ok(count.unwrap_or(0))
+}
+
+/// Whether the server refuses COQL for this module or these fields, or the token lacks its scope:
+/// another way may still do.
+pub(super) fn refuses(error: &zoho::Error) -> bool {
+    const CODES: [&str; 9] = [
+        "INVALID_QUERY",
+        "INVALID_MODULE",
+        "LIMIT_EXCEEDED",
+        "SYNTAX_ERROR",
+        "NOT_SUPPORTED",
+        "MODULE_NOT_SUPPORTED",
+        "API_NOT_SUPPORTED",
+        "INVALID_DATA",
+        "OAUTH_SCOPE_MISMATCH",
+    ];
+    error.code().is_some_and(|code| CODES.contains(&code))
+}
+
+fn query(reading: &Reading<'_>, columns: &str, tail: &str) -> String {
+    let module = &reading.plan.module;
+    let from = reading.progress.window.from.map(text);
+    let from = from.map(|time| format!("{MODIFIED_TIME} >= '{}+00:00'", time.trim_end_matches('Z')));
+    let after = reading.progress.after_id.as_ref().map(|id| format!("id > '{id}'"));
+    let condition = match (from, after) {
+        (Some(from), Some(after)) => format!("({from} and {after})"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "id is not null".to_owned(),
+    };
+    format!("select {columns} from {module} where {condition}{tail}")
+}
+
+/// The id of a record of an answer.
+pub(super) fn id_of(record: &RawValue) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Identified {
+        id: RecordId,
+    }
+    serde_json::from_str(record.get()).ok().map(|Identified { id }| id.to_string())
+}
+
+/// Whether the ids follow each other upwards, after `before`; what the next page hangs on.
+fn ascends(before: Option<&str>, records: &[Box<RawValue>]) -> bool {
+    let mut last = before.unwrap_or_default().to_owned();
+    records.iter().all(|record| match id_of(record) {
+        Some(id) => precedes(last.as_bytes(), id.as_bytes()) && {
+            last = id;
+            true
+        },
+        None => false,
+    })
+}
+
+/// Whether one id is smaller than the other, as numbers.
+pub(super) fn precedes(one: &[u8], other: &[u8]) -> bool {
+    (one.len(), one) < (other.len(), other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_compare_as_numbers() {
+        assert!(precedes(b"9", b"10") && precedes(b"", b"1") && !precedes(b"10", b"10") && !precedes(b"11", b"10"));
+    }
+}

@@ -1,0 +1,23 @@
+//! The tap: Zoho CRM to Singer messages.
+//!
+//! [`discover`] turns Zoho's metadata into a catalog. [`extract`] reads the selected streams, one
+//! after another, each by one of three ways of reading, and moves bookmarks only when everything
+//! before them is out.
+
+pub mod bulk;
+pub mod config;
+pub mod deletes;
+pub mod discover;
+pub mod error;
+pub mod extract;
+pub mod incremental;
+pub mod list;
+pub mod output;
+pub mod plan;
+pub mod schema;
+pub mod state;
+pub mod summary;
+pub mod users;
+
+pub use config::TapConfig;
+pub use error::Error;

@@ -1,0 +1,292 @@
+//! What will be read of a stream, and by which way.
+//!
+//! A plan is made from the catalog (what is wanted) and the module's live metadata (what there is).
+//! The ways differ in price and reach; see "Limits" and "API credits" of Zoho's v8 pages.
+
+use super::config::Method;
+use super::schema;
+use crate::codec::plan::{Column, RecordPlan};
+use crate::codec::value::Kind;
+use crate::protocol::catalog::{CatalogEntry, INCREMENTAL};
+use crate::protocol::schema::object;
+use crate::zoho::types::{DataType, Field};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// The field by which Zoho tells what is new.
+pub const MODIFIED_TIME: &str = "Modified_Time";
+
+/// A way of reading a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Jobs that write a file; best for many rows.
+    BulkRead,
+    /// Queries; best for few.
+    Coql,
+    /// Pages of records; for what the others refuse.
+    Records,
+}
+
+impl Way {
+    /// Every way, the most robust first: it wins where prices are equal.
+    pub const ALL: [Self; 3] = [Self::Coql, Self::BulkRead, Self::Records];
+
+    /// The name in configuration and state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BulkRead => "bulk_read",
+            Self::Coql => "coql",
+            Self::Records => "records",
+        }
+    }
+
+    /// The name as people read it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::BulkRead => "Bulk Read",
+            Self::Coql => "COQL",
+            Self::Records => "records API",
+        }
+    }
+
+    /// The way of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name() == name)
+    }
+
+    /// API credits that reading `rows` rows costs.
+    ///
+    /// Source: "API Limits" of v8. COQL: 3 for each 2,000 rows (1 for up to 200, 2 for up to 1,000);
+    /// Bulk Read: 50 for each 200,000; records: 1 for each 200, plus as many for the pass that looks
+    /// for rows that slipped between pages.
+    pub fn credits(self, rows: u64) -> u64 {
+        match self {
+            Self::Coql => rows / 2_000 * 3 + coql_price(rows % 2_000),
+            Self::BulkRead => 50 * rows.div_ceil(200_000).max(1),
+            Self::Records if rows <= 200 => 1,
+            Self::Records => 2 * rows.div_ceil(200),
+        }
+    }
+
+    /// Most fields one reading can have. Source: the limits of each API on its v8 page.
+    pub fn max_fields(self) -> usize {
+        match self {
+            Self::BulkRead => 200,
+            Self::Coql => 500,
+            Self::Records => 50,
+        }
+    }
+
+    fn delivers(self, kind: Kind) -> bool {
+        // Tags, territories and files are columns of the records API only.
+        self == Self::Records || !matches!(kind, Kind::Names | Kind::Ids | Kind::Json)
+    }
+}
+
+fn coql_price(rows: u64) -> u64 {
+    match rows {
+        0 => 0,
+        1..=200 => 1,
+        201..=1_000 => 2,
+        _ => 3,
+    }
+}
+
+/// One selected stream, ready to be read.
+#[derive(Debug, Clone)]
+pub struct StreamPlan {
+    /// The key of its bookmark.
+    pub tap_stream_id: String,
+    /// The name its messages carry.
+    pub stream: String,
+    /// The module, by API name.
+    pub module: String,
+    /// Its properties and their kinds, `id` first.
+    pub columns: RecordPlan,
+    /// JSON Schema of its records.
+    pub schema: Value,
+    /// The property that tells what is new; none: full table.
+    pub replication_key: Option<String>,
+    /// What differs between catalog and Zoho, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl StreamPlan {
+    /// Plans a stream of the catalog against the module's live fields.
+    pub fn new(entry: &CatalogEntry, fields: &[Field]) -> Self {
+        let mut warnings = vanished(entry, fields);
+        let mut properties = Map::new();
+        let mut columns = vec![Column::new("id", Kind::Id)];
+        let id = Field { api_name: "id".into(), data_type: DataType::BigInt, ..Field::default() };
+        let id = fields.iter().find(|field| field.api_name == "id").unwrap_or(&id);
+        properties.insert("id".into(), schema::property(id));
+        for field in fields.iter().filter(|field| field.api_name != "id" && wants(entry, field)) {
+            let property = schema::property(field);
+            warnings.extend(retyped(entry, &field.api_name, &property));
+            properties.insert(field.api_name.clone(), property);
+            columns.push(Column::new(&field.api_name, Kind::of(field)));
+        }
+        let incremental = entry.method() == INCREMENTAL && properties.contains_key(MODIFIED_TIME);
+        Self {
+            tap_stream_id: entry.tap_stream_id.clone(),
+            stream: entry.stream_name().to_owned(),
+            module: module_of(entry).to_owned(),
+            columns: RecordPlan::new(columns),
+            schema: object(properties),
+            replication_key: incremental.then(|| MODIFIED_TIME.to_owned()),
+            warnings,
+        }
+    }
+
+    /// API names of the fields, in the order of the properties.
+    pub fn fields(&self) -> Vec<String> {
+        self.columns.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// Changes when the selected fields or their kinds do.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for column in &self.columns.columns {
+            hash.update(format!("{}:{:?};", column.name, column.kind));
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The ways that can deliver every selected field, cheapest for `rows` rows first; and of each
+    /// other way why it cannot.
+    pub fn ways(&self, method: Method, rows: u64) -> (Vec<Way>, Vec<String>) {
+        let mut refused = Vec::new();
+        let mut ways: Vec<Way> = Way::ALL
+            .into_iter()
+            .filter(|way| match (wanted(method, *way), self.objection(*way)) {
+                (false, _) => false,
+                (true, None) => true,
+                (true, Some(objection)) => {
+                    refused.push(format!("{}: {objection}", way.label()));
+                    false
+                }
+            })
+            .collect();
+        ways.sort_by_key(|way| way.credits(rows));
+        (ways, refused)
+    }
+
+    fn objection(&self, way: Way) -> Option<String> {
+        let columns = &self.columns.columns;
+        if columns.len() > way.max_fields() {
+            return Some(format!("{} fields, at most {}", columns.len(), way.max_fields()));
+        }
+        let column = columns.iter().find(|column| !way.delivers(column.kind))?;
+        Some(format!("does not deliver `{}`", column.name))
+    }
+}
+
+fn wanted(method: Method, way: Way) -> bool {
+    match method {
+        Method::Auto => true,
+        Method::BulkRead => way == Way::BulkRead,
+        Method::Coql => way == Way::Coql,
+        Method::Records => way == Way::Records,
+    }
+}
+
+/// The module that a stream reads: discovery notes it, because a stream can be renamed.
+pub fn module_of(entry: &CatalogEntry) -> &str {
+    entry.stream_metadata("zoho-module").and_then(Value::as_str).unwrap_or(&entry.tap_stream_id)
+}
+
+/// Why a field cannot be a property of its module's stream; none: it can.
+pub fn unsupported(field: &Field) -> Option<&'static str> {
+    match field.data_type {
+        DataType::Subform => Some("its rows are a stream of their own"),
+        DataType::MultiSelectLookup | DataType::MultiUserLookup => {
+            Some("its links are a stream of their own, the linking module")
+        }
+        _ if field.virtual_field => Some("it has no value of its own"),
+        _ => None,
+    }
+}
+
+/// Whether a field is read unless somebody says otherwise: all but those that only the records API
+/// delivers, at a price of several credits for a thousand rows.
+pub fn selected_by_default(field: &Field) -> bool {
+    unsupported(field).is_none() && Way::Coql.delivers(Kind::of(field))
+}
+
+fn wants(entry: &CatalogEntry, field: &Field) -> bool {
+    let listed = entry.properties().any(|property| property == field.api_name);
+    match unsupported(field) {
+        Some(_) => false,
+        None if field.api_name == MODIFIED_TIME => true,
+        None if listed => entry.is_property_selected(&field.api_name),
+        // A field that is newer than the catalog appears by itself.
+        None => selected_by_default(field),
+    }
+}
+
+fn vanished(entry: &CatalogEntry, fields: &[Field]) -> Vec<String> {
+    let gone = |name: &&str| {
+        entry.is_property_selected(name) && *name != "id" && !fields.iter().any(|field| field.api_name == **name)
+    };
+    let sentence = |name: &str| format!("field `{name}` of the catalog is no longer there and is left out");
+    entry.properties().filter(gone).map(sentence).collect()
+}
+
+fn retyped(entry: &CatalogEntry, name: &str, now: &Value) -> Option<String> {
+    let before = entry.schema.get("properties")?.get(name)?;
+    let form = |schema: &Value| (schema["type"].clone(), schema["format"].clone());
+    let listed = before.get("type").is_some();
+    (listed && form(before) != form(now)).then(|| {
+        format!("field `{name}` is of another type than in the catalog: {} now, {} there", now["type"], before["type"])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fields(of: &[(&str, &str)]) -> Vec<Field> {
+        of.iter().map(|(name, data_type)| Field::from_json(&json!({"api_name": name, "data_type": data_type}))).collect()
+    }
+
+    fn entry(properties: Value) -> CatalogEntry {
+        serde_json::from_value(json!({"tap_stream_id": "Leads", "schema": {"properties": properties},
+            "replication_method": "INCREMENTAL", "key_properties": ["id"], "metadata": []}))
+        .expect("reads")
+    }
+
+    #[test]
+    fn new_fields_appear_and_vanished_ones_are_named() {
+        let live = fields(&[("id", "bigint"), ("New", "text"), ("Modified_Time", "datetime"), ("N", "integer")]);
+        let plan = StreamPlan::new(&entry(json!({"id": {}, "Old": {}, "N": {"type": ["null", "string"]}})), &live);
+        assert_eq!(plan.fields(), ["id", "New", "Modified_Time", "N"]);
+        assert_eq!(plan.replication_key.as_deref(), Some("Modified_Time"));
+        assert_eq!(
+            plan.warnings,
+            [
+                "field `Old` of the catalog is no longer there and is left out",
+                "field `N` is of another type than in the catalog: [\"null\",\"integer\"] now, [\"null\",\"string\"] there"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_cheapest_way_that_can_comes_first() {
+        let plan = StreamPlan::new(&entry(json!({})), &fields(&[("id", "bigint"), ("A", "text")]));
+        assert_eq!(plan.ways(Method::Auto, 500).0[0], Way::Coql);
+        assert_eq!(plan.ways(Method::Auto, 200_000).0[0], Way::BulkRead);
+        let files = fields(&[("id", "bigint"), ("F", "fileupload")]);
+        let plan = StreamPlan::new(&entry(json!({"F": {}})), &files);
+        let (ways, refused) = plan.ways(Method::Auto, 500);
+        assert_eq!(ways, [Way::Records]);
+        assert_eq!(refused, ["COQL: does not deliver `F`", "Bulk Read: does not deliver `F`"]);
+    }
+
+    #[test]
+    fn prices_follow_the_reference() {
+        for (rows, coql, bulk) in [(1, 1, 50), (200, 1, 50), (201, 2, 50), (2_001, 4, 50), (200_001, 301, 100)] {
+            assert_eq!((Way::Coql.credits(rows), Way::BulkRead.credits(rows)), (coql, bulk), "{rows}");
+        }
+    }
+}
