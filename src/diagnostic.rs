@@ -3,6 +3,7 @@
 //! Every layer's error implements [`Diagnostic`]. Nothing here knows Zoho or Singer.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What a failure asks of the person or program that started us.
 ///
@@ -135,9 +136,28 @@ impl fmt::Display for Report<'_> {
     }
 }
 
+/// The candidate most like `name`, for "did you mean": none if all are too different.
+///
+/// Two names are alike when at most half of the longer one has to be changed; case does not count.
+pub fn similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |candidate: &str| strsim::levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let (changes, candidate) =
+        candidates.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
+    (changes * 2 <= name.chars().count().max(candidate.chars().count())).then_some(candidate)
+}
+
+/// A time as people read it: `0.9 s`, `41 s`, `6 min 12 s`.
+pub fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        seconds @ 10..60 => format!("{seconds} s"),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::thousands;
+    use super::*;
 
     #[test]
     fn thousands_are_set_apart() {
@@ -147,36 +167,12 @@ mod tests {
             assert_eq!(thousands(number), text);
         }
     }
-}
 
-/// The candidate most like `name`, for "did you mean": none if all are too different.
-///
-/// Two names are alike when at most a third of the longer one has to be changed; case does not count.
-pub fn similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let close = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
-    let (changes, candidate) = close.min()?;
-    (changes * 3 <= name.chars().count().max(candidate.chars().count())).then_some(candidate)
-}
-
-/// Levenshtein's distance without regard to case: insertions, deletions and replacements.
-fn distance(one: &str, other: &str) -> usize {
-    let one: Vec<char> = one.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=one.len()).collect();
-    for (line, letter) in other.to_lowercase().chars().enumerate() {
-        let mut diagonal = line;
-        row[0] = line + 1;
-        for at in 0..one.len() {
-            let replaced = diagonal + usize::from(one[at] != letter);
-            diagonal = row[at + 1];
-            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
-        }
+    #[test]
+    fn times_are_in_the_unit_that_reads_best() {
+        let times = [900, 9_940, 41_000, 372_000].map(|millis| duration(Duration::from_millis(millis)));
+        assert_eq!(times, ["0.9 s", "9.9 s", "41 s", "6 min 12 s"].map(String::from));
     }
-    row[one.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn similar_names_are_found_and_strange_ones_are_not() {

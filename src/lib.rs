@@ -12,6 +12,7 @@
 //! | [`emulator`] | a local Zoho CRM |
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
+//! | [`tap`] | Zoho CRM to Singer messages |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
 pub mod codec;
@@ -20,4 +21,5 @@ pub mod diagnostic;
 pub mod emulator;
 pub mod protocol;
 pub mod secret;
+pub mod tap;
 pub mod zoho;

@@ -9,7 +9,8 @@ use super::state::{JobProgress, text};
 use crate::codec::archive::{ArchiveError, CsvArchive};
 use crate::codec::decode::{CsvDecoder, DecodeError};
 use crate::zoho;
-use crate::zoho::api::{BulkReadQuery, BulkReadResult, JobFailure, JobState};
+use crate::zoho::api::bulk_read::{BulkReadQuery, BulkReadResult};
+use crate::zoho::api::{JobFailure, JobState};
 use crate::zoho::types::JobId;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -31,7 +32,10 @@ enum Awaited {
 }
 
 /// Reads what is left of the window.
-pub(super) async fn read<W: Write>(context: &mut Context<W>, reading: &mut Reading<'_>) -> Result<Outcome, Error> {
+pub(super) async fn read<W: Write>(
+    context: &mut Context<W>,
+    reading: &mut Reading<'_>,
+) -> Result<Outcome, Error> {
     let mut failed = false;
     loop {
         let job = match reading.progress.job.clone() {
@@ -67,7 +71,9 @@ pub(super) async fn read<W: Write>(context: &mut Context<W>, reading: &mut Readi
         };
         match last {
             Some(last) => reading.progress.after_id = last.or(reading.progress.after_id.take()),
-            None if result.more_records => return Ok(Outcome::Refused("its rows do not ascend by id".into())),
+            None if result.more_records => {
+                return Ok(Outcome::Refused("its rows do not ascend by id".into()));
+            }
             None => {}
         }
         reading.progress.job = None;
@@ -127,9 +133,7 @@ fn refuses(error: &zoho::Error) -> bool {
 }
 
 fn criteria(reading: &Reading<'_>) -> Option<Value> {
-    let condition = |field: &str, comparator: &str, value: &str| {
-        json!({"field": {"api_name": field}, "comparator": comparator, "value": value})
-    };
+    let condition = |field: &str, comparator: &str, value: &str| json!({"field": {"api_name": field}, "comparator": comparator, "value": value});
     let from = reading.progress.window.from.map(text);
     let from = from.map(|time| format!("{}+00:00", time.trim_end_matches('Z')));
     let from = from.map(|time| condition(MODIFIED_TIME, "greater_equal", &time));
@@ -239,7 +243,7 @@ fn emit<W: Write>(
             }
             context.output.record(|out| decoder.write(out).map_err(decode))?;
             reading.progress.job = Some(JobProgress { id: job.id.clone(), rows_out: decoder.row_number() });
-            if decoder.row_number() % LOOK_EVERY == 0 {
+            if decoder.row_number().is_multiple_of(LOOK_EVERY) {
                 context.observer.rows(&plan.stream, context.output.rows());
                 if context.shutdown.is_cancelled() {
                     return Err(Error::Interrupted);

@@ -78,7 +78,8 @@ fn matches(glob: &str, text: &str) -> bool {
     let mut parts: Vec<&str> = parts.collect();
     let Some(ends) = parts.pop() else { return rest.is_empty() };
     for part in parts {
-        let found = rest.char_indices().map(|(at, _)| at).chain([rest.len()]).find_map(|at| strip(&rest[at..], part));
+        let found =
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).find_map(|at| strip(&rest[at..], part));
         let Some(after) = found else { return false };
         rest = after;
     }

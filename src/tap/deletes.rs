@@ -14,7 +14,7 @@ use crate::codec::time::epoch_seconds;
 use crate::protocol::catalog::{CatalogEntry, FULL_TABLE};
 use crate::protocol::schema::{Property, object, project};
 use crate::protocol::state::StateError;
-use crate::zoho::api::DeletedRecord;
+use crate::zoho::api::deleted::{DeletedRecord, Person};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -70,13 +70,18 @@ pub(super) async fn read<W: Write>(
     let schema = project(&super::deletes::entry().schema, |name| entry.is_property_selected(name));
     context.output.begin(entry.stream_name(), &schema, &KEYS.map(String::from), &[])?;
     let mut bookmarks = bookmarks(context, entry)?;
-    let modules = selected.iter().map(|entry| module_of(entry)).filter(|module| ![STREAM, users::STREAM].contains(module));
+    let modules = selected
+        .iter()
+        .map(|entry| module_of(entry))
+        .filter(|module| ![STREAM, users::STREAM].contains(module));
     for module in modules {
         let until = context.server_time();
         let lookback = TimeDelta::seconds(i64::from(context.config.lookback_seconds));
         let since = bookmarks.get(module).map(|bookmark| *bookmark - lookback).or(context.config.start_date);
         let records = match list(context, entry, module, since).await {
-            Err(Error::Stream { source, .. }) if skips(&source) || source.code() == Some("INVALID_URL_PATTERN") => {
+            Err(Error::Stream { source, .. })
+                if skips(&source) || source.code() == Some("INVALID_URL_PATTERN") =>
+            {
                 tracing::debug!(module, reason = %source, "has no list of deleted records");
                 continue;
             }
@@ -105,9 +110,11 @@ fn bookmarks<W: Write>(
     let state = context.output.state().bookmark(&entry.tap_stream_id);
     let modules = state.and_then(|bookmark| bookmark.get("modules")).and_then(Value::as_object);
     let instant = |(module, value): (&String, &Value)| {
-        let time = value.as_str().and_then(epoch_seconds).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let time =
+            value.as_str().and_then(epoch_seconds).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         let pointer = format!("/bookmarks/{STREAM}/modules/{module}");
-        time.map(|time| (module.clone(), time)).ok_or_else(|| StateError::new(pointer, value, "a time with its offset"))
+        time.map(|time| (module.clone(), time))
+            .ok_or_else(|| StateError::new(pointer, value, "a time with its offset"))
     };
     modules.into_iter().flatten().map(instant).collect()
 }
@@ -143,13 +150,21 @@ async fn pass<W: Write>(
     loop {
         let call = context.client.deleted(module, since, number);
         let page = match context.call(call).await {
-            Err(CallError::Failed(error)) if number > 1 && error.code() == Some("DISCRETE_PAGINATION_LIMIT_EXCEEDED") => {
-                tracing::warn!(module, "the list of deleted records ends at {} rows; older deletes are not in it", all.len());
+            Err(CallError::Failed(error))
+                if number > 1 && error.code() == Some("DISCRETE_PAGINATION_LIMIT_EXCEEDED") =>
+            {
+                tracing::warn!(
+                    module,
+                    "the list of deleted records ends at {} rows; older deletes are not in it",
+                    all.len()
+                );
                 return Ok(number);
             }
             answer => answer.map_err(in_stream(entry.stream_name()))?,
         };
-        let key = |record: &DeletedRecord| (record.id.to_string(), record.deletion_type.clone(), record.deleted_time);
+        let key = |record: &DeletedRecord| {
+            (record.id.to_string(), record.deletion_type.clone(), record.deleted_time)
+        };
         all.extend(page.records.into_iter().map(|record| (key(&record), record)));
         if !page.more_records {
             return Ok(number);
@@ -159,7 +174,7 @@ async fn pass<W: Write>(
 }
 
 fn project_record(entry: &CatalogEntry, module: &str, record: &DeletedRecord) -> Value {
-    let person = |person: &Option<crate::zoho::api::Person>| person.as_ref().map(|person| person.id.to_string());
+    let person = |person: &Option<Person>| person.as_ref().map(|person| person.id.to_string());
     let mut whole = json!({
         "id": record.id.as_str(),
         "module": module,

@@ -61,7 +61,10 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
         }
     }
     let extra = [users::entry(), deletes::entry()];
-    discovery.catalog.streams.extend(extra.into_iter().filter(|entry| config.streams.takes(&entry.tap_stream_id)));
+    discovery
+        .catalog
+        .streams
+        .extend(extra.into_iter().filter(|entry| config.streams.takes(&entry.tap_stream_id)));
     Ok(discovery)
 }
 
@@ -75,7 +78,13 @@ impl Discovery {
 pub fn skips(error: &crate::zoho::Error) -> bool {
     let code = matches!(
         error.code(),
-        Some("INVALID_MODULE" | "NOT_SUPPORTED" | "MODULE_NOT_SUPPORTED" | "MODULE_NOT_AVAILABLE" | "API_NOT_SUPPORTED")
+        Some(
+            "INVALID_MODULE"
+                | "NOT_SUPPORTED"
+                | "MODULE_NOT_SUPPORTED"
+                | "MODULE_NOT_AVAILABLE"
+                | "API_NOT_SUPPORTED"
+        )
     );
     // A missing scope is no property of a module: it would silently empty the catalog.
     let scope = error.code() == Some("OAUTH_SCOPE_MISMATCH");
@@ -134,7 +143,8 @@ fn field_metadata(field: &Field) -> serde_json::Value {
         Some(reason) => metadata["zoho-note"] = reason.into(),
         None => metadata["selected-by-default"] = selected_by_default(field).into(),
     }
-    let related = field.lookup_module.as_ref().or(field.subform_module.as_ref()).or(field.linking_module.as_ref());
+    let related =
+        field.lookup_module.as_ref().or(field.subform_module.as_ref()).or(field.linking_module.as_ref());
     if let Some(module) = related {
         metadata["zoho-related-module"] = module.as_str().into();
     }
@@ -147,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_module_becomes_a_stream_with_inclusions() {
-        let module = Module { api_name: "Things".into(), generated_type: "custom".into(), ..Module::default() };
+        let module =
+            Module { api_name: "Things".into(), generated_type: "custom".into(), ..Module::default() };
         let fields: Vec<Field> = [
             json!({"api_name": "id", "data_type": "bigint"}),
             json!({"api_name": "Rows", "data_type": "subform", "subform": {"module": {"api_name": "Rows"}}}),
@@ -159,7 +170,8 @@ mod tests {
         .collect();
         let entry = module_entry(&module, &fields);
         assert_eq!(entry.replication_key.as_deref(), Some("Modified_Time"));
-        let inclusion = |name: &str| entry.property_metadata(name, "inclusion").and_then(|value| value.as_str());
+        let inclusion =
+            |name: &str| entry.property_metadata(name, "inclusion").and_then(|value| value.as_str());
         assert_eq!(inclusion("id"), Some("automatic"));
         assert_eq!(inclusion("Rows"), Some("unsupported"));
         assert_eq!(inclusion("Modified_Time"), Some("automatic"));

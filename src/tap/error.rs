@@ -90,7 +90,9 @@ pub enum Error {
         source: DecodeError,
     },
     /// A page of the records API that changed under every attempt to read it whole.
-    #[error("stream `{stream}` changes faster than it can be read: {missing} rows slipped in each of {passes} passes")]
+    #[error(
+        "stream `{stream}` changes faster than it can be read: {missing} rows slipped in each of {passes} passes"
+    )]
     Restless {
         /// The stream.
         stream: String,

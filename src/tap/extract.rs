@@ -101,7 +101,8 @@ impl<W: Write> Sync<W> {
             shutdown: self.shutdown,
         };
         let mut summary = Summary::default();
-        let selected: Vec<&CatalogEntry> = catalog.streams.iter().filter(|entry| entry.is_selected()).collect();
+        let selected: Vec<&CatalogEntry> =
+            catalog.streams.iter().filter(|entry| entry.is_selected()).collect();
         if !selected.is_empty() {
             let read = context.streams(&selected, &mut summary).await;
             let flushed = context.output.flush();
@@ -147,7 +148,9 @@ impl<W: Write> Context<W> {
     /// Refuses a stream of which there is no module, before anything is read.
     fn known(&self, entry: &CatalogEntry, modules: &[Module]) -> Result<(), Error> {
         let module = module_of(entry);
-        if [users::STREAM, deletes::STREAM].contains(&module) || modules.iter().any(|found| found.api_name == module) {
+        if [users::STREAM, deletes::STREAM].contains(&module)
+            || modules.iter().any(|found| found.api_name == module)
+        {
             return Ok(());
         }
         let names = modules.iter().map(|module| module.api_name.as_str());
@@ -160,14 +163,16 @@ impl<W: Write> Context<W> {
     /// Reads one module; answers by which ways.
     async fn module(&mut self, entry: &CatalogEntry) -> Result<String, Error> {
         let module = module_of(entry);
-        let fields = self.call(self.client.clone().fields(module)).await.map_err(in_stream(entry.stream_name()))?;
+        let fields =
+            self.call(self.client.clone().fields(module)).await.map_err(in_stream(entry.stream_name()))?;
         let plan = StreamPlan::new(entry, &fields);
         for warning in &plan.warnings {
             tracing::warn!(stream = plan.stream, "{warning}");
         }
         let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
         self.output.begin(&plan.stream, &plan.schema, &["id".to_owned()], &cursor)?;
-        let bookmark = Bookmark::read(self.output.state(), &plan.tap_stream_id, plan.replication_key.as_deref())?;
+        let bookmark =
+            Bookmark::read(self.output.state(), &plan.tap_stream_id, plan.replication_key.as_deref())?;
         let mut reading = self.reading(&plan, bookmark);
         let read = self.read(&mut reading).await;
         let done = match &read {
@@ -200,7 +205,10 @@ impl<W: Write> Context<W> {
                 progress
             }
             Some(progress) => {
-                tracing::warn!(stream = plan.stream, "the selected fields changed since the unfinished run: it begins again");
+                tracing::warn!(
+                    stream = plan.stream,
+                    "the selected fields changed since the unfinished run: it begins again"
+                );
                 let window = Window { from: progress.window.from, ..fresh.window };
                 Progress { window, ..fresh }
             }
@@ -221,7 +229,10 @@ impl<W: Write> Context<W> {
             }
             let Some(way) = ways.into_iter().find(|way| !tried.contains(way)) else {
                 reasons.extend(tried.iter().map(|way| format!("{} is refused by the server", way.label())));
-                return Err(Error::NoWay { stream: reading.plan.stream.clone(), reasons: reasons.join("; ") });
+                return Err(Error::NoWay {
+                    stream: reading.plan.stream.clone(),
+                    reasons: reasons.join("; "),
+                });
             };
             reading.progress.way = way;
             self.observer.doing(&reading.plan.stream, way.label());
@@ -238,7 +249,12 @@ impl<W: Write> Context<W> {
                 Outcome::Complete => return Ok(used),
                 Outcome::Large(left) => rows = Some(left),
                 Outcome::Refused(reason) => {
-                    tracing::info!(stream = reading.plan.stream, way = way.label(), reason, "is refused, the next way is tried");
+                    tracing::info!(
+                        stream = reading.plan.stream,
+                        way = way.label(),
+                        reason,
+                        "is refused, the next way is tried"
+                    );
                     tried.push(way);
                 }
             }
@@ -270,7 +286,10 @@ impl<W: Write> Context<W> {
     }
 
     /// Makes a call, unless or until we are told to stop.
-    pub(super) async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
+    pub(super) async fn call<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, CallError<E>> {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Err(CallError::Stopped),
@@ -302,7 +321,7 @@ impl<W: Write> Context<W> {
                         .map_err(|source| Error::Decode { stream: stream.to_owned(), source })
                 })?;
             }
-            Ok(())
+            Ok::<(), Error>(())
         })?;
         self.observer.rows(stream, self.output.rows());
         Ok(())

@@ -37,7 +37,9 @@ pub(super) async fn read<W: Write>(
         let time = context.server_time();
         let client = context.client.clone();
         let page = match context.call(client.coql(&query, limit)).await {
-            Err(CallError::Failed(error)) if refuses(&error) => return Ok(Outcome::Refused(error.to_string())),
+            Err(CallError::Failed(error)) if refuses(&error) => {
+                return Ok(Outcome::Refused(error.to_string()));
+            }
             answer => answer.map_err(in_stream(&plan.stream))?,
         };
         let Some(last) = page.records.last() else { return Ok(Outcome::Complete) };
@@ -119,10 +121,12 @@ pub(super) fn id_of(record: &RawValue) -> Option<String> {
 fn ascends(before: Option<&str>, records: &[Box<RawValue>]) -> bool {
     let mut last = before.unwrap_or_default().to_owned();
     records.iter().all(|record| match id_of(record) {
-        Some(id) => precedes(last.as_bytes(), id.as_bytes()) && {
-            last = id;
-            true
-        },
+        Some(id) => {
+            precedes(last.as_bytes(), id.as_bytes()) && {
+                last = id;
+                true
+            }
+        }
         None => false,
     })
 }
@@ -138,6 +142,11 @@ mod tests {
 
     #[test]
     fn ids_compare_as_numbers() {
-        assert!(precedes(b"9", b"10") && precedes(b"", b"1") && !precedes(b"10", b"10") && !precedes(b"11", b"10"));
+        assert!(
+            precedes(b"9", b"10")
+                && precedes(b"", b"1")
+                && !precedes(b"10", b"10")
+                && !precedes(b"11", b"10")
+        );
     }
 }

@@ -10,7 +10,7 @@ use super::incremental::id_of;
 use super::state::text;
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
-use crate::zoho::api::{Converted, Page, RecordsQuery};
+use crate::zoho::api::records::{Converted, Page, RecordsQuery};
 use crate::zoho::types::RecordId;
 use chrono::TimeDelta;
 use std::collections::HashSet;
@@ -24,7 +24,10 @@ const IDS_PER_CALL: usize = 50;
 const MOST_PASSES: u32 = 10;
 
 /// Reads the window, from its start: a page token does not outlive the ids seen before it.
-pub(super) async fn read<W: Write>(context: &mut Context<W>, reading: &mut Reading<'_>) -> Result<Outcome, Error> {
+pub(super) async fn read<W: Write>(
+    context: &mut Context<W>,
+    reading: &mut Reading<'_>,
+) -> Result<Outcome, Error> {
     let plan = reading.plan;
     reading.progress.after_id = None;
     reading.progress.job = None;
@@ -146,7 +149,8 @@ async fn unseen<W: Write>(
     let mut missing = Vec::new();
     loop {
         let page = next(context, reading, &query).await.map_err(in_stream(&reading.plan.stream))?;
-        missing.extend(page.records.iter().filter_map(|record| id_of(record)).filter(|id| !seen.contains(id)));
+        missing
+            .extend(page.records.iter().filter_map(|record| id_of(record)).filter(|id| !seen.contains(id)));
         if !forward(&mut query, &page) {
             return Ok(missing);
         }

@@ -73,7 +73,13 @@ impl<W: Write> Output<W> {
     ///
     /// # Errors
     /// When stdout fails.
-    pub fn begin(&mut self, stream: &str, schema: &Value, keys: &[String], cursor: &[String]) -> Result<(), Error> {
+    pub fn begin(
+        &mut self,
+        stream: &str,
+        schema: &Value,
+        keys: &[String],
+        cursor: &[String],
+    ) -> Result<(), Error> {
         self.stream = stream.to_owned();
         self.rows = 0;
         self.state.set_currently_syncing(Some(stream));
@@ -110,7 +116,7 @@ impl<W: Write> Output<W> {
     /// Whether it is time for a STATE.
     pub fn is_due(&self) -> bool {
         self.rows_since_state >= self.state_rows
-            || self.rows % Self::LOOK_EVERY == 0 && self.last_state.elapsed() >= self.state_every
+            || self.rows.is_multiple_of(Self::LOOK_EVERY) && self.last_state.elapsed() >= self.state_every
     }
 
     /// Puts a bookmark into the state and emits it, unless it is the one that is already out and no

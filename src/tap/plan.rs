@@ -226,7 +226,9 @@ fn wants(entry: &CatalogEntry, field: &Field) -> bool {
 
 fn vanished(entry: &CatalogEntry, fields: &[Field]) -> Vec<String> {
     let gone = |name: &&str| {
-        entry.is_property_selected(name) && *name != "id" && !fields.iter().any(|field| field.api_name == **name)
+        entry.is_property_selected(name)
+            && *name != "id"
+            && !fields.iter().any(|field| field.api_name == **name)
     };
     let sentence = |name: &str| format!("field `{name}` of the catalog is no longer there and is left out");
     entry.properties().filter(gone).map(sentence).collect()
@@ -237,7 +239,10 @@ fn retyped(entry: &CatalogEntry, name: &str, now: &Value) -> Option<String> {
     let form = |schema: &Value| (schema["type"].clone(), schema["format"].clone());
     let listed = before.get("type").is_some();
     (listed && form(before) != form(now)).then(|| {
-        format!("field `{name}` is of another type than in the catalog: {} now, {} there", now["type"], before["type"])
+        format!(
+            "field `{name}` is of another type than in the catalog: {} now, {} there",
+            now["type"], before["type"]
+        )
     })
 }
 
@@ -247,7 +252,9 @@ mod tests {
     use serde_json::json;
 
     fn fields(of: &[(&str, &str)]) -> Vec<Field> {
-        of.iter().map(|(name, data_type)| Field::from_json(&json!({"api_name": name, "data_type": data_type}))).collect()
+        of.iter()
+            .map(|(name, data_type)| Field::from_json(&json!({"api_name": name, "data_type": data_type})))
+            .collect()
     }
 
     fn entry(properties: Value) -> CatalogEntry {
@@ -258,8 +265,10 @@ mod tests {
 
     #[test]
     fn new_fields_appear_and_vanished_ones_are_named() {
-        let live = fields(&[("id", "bigint"), ("New", "text"), ("Modified_Time", "datetime"), ("N", "integer")]);
-        let plan = StreamPlan::new(&entry(json!({"id": {}, "Old": {}, "N": {"type": ["null", "string"]}})), &live);
+        let live =
+            fields(&[("id", "bigint"), ("New", "text"), ("Modified_Time", "datetime"), ("N", "integer")]);
+        let plan =
+            StreamPlan::new(&entry(json!({"id": {}, "Old": {}, "N": {"type": ["null", "string"]}})), &live);
         assert_eq!(plan.fields(), ["id", "New", "Modified_Time", "N"]);
         assert_eq!(plan.replication_key.as_deref(), Some("Modified_Time"));
         assert_eq!(
@@ -285,7 +294,9 @@ mod tests {
 
     #[test]
     fn prices_follow_the_reference() {
-        for (rows, coql, bulk) in [(1, 1, 50), (200, 1, 50), (201, 2, 50), (2_001, 4, 50), (200_001, 301, 100)] {
+        for (rows, coql, bulk) in
+            [(1, 1, 50), (200, 1, 50), (201, 2, 50), (2_001, 4, 50), (200_001, 301, 100)]
+        {
             assert_eq!((Way::Coql.credits(rows), Way::BulkRead.credits(rows)), (coql, bulk), "{rows}");
         }
     }

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn types_are_exact() {
-        let email = json!({"api_name": "Email", "field_label": "E-Mail", "data_type": "email", "length": 100});
+        let email =
+            json!({"api_name": "Email", "field_label": "E-Mail", "data_type": "email", "length": 100});
         assert_eq!(
             schema_of(email),
             json!({"type": ["null", "string"], "maxLength": 100, "x-zoho-type": "email", "title": "E-Mail"})

@@ -61,7 +61,8 @@ impl Bookmark {
         let Some(value) = state.bookmark(stream) else { return Ok(Self::default()) };
         let reader = Reader { stream, value };
         let older = replication_key.filter(|key| value.get(key).is_some());
-        let key = if value.get("replication_key_value").is_some() { Some("replication_key_value") } else { older };
+        let key =
+            if value.get("replication_key_value").is_some() { Some("replication_key_value") } else { older };
         let replication_key_value = key.map(|key| reader.instant(value, key)).transpose()?.flatten();
         Ok(Self { replication_key_value, in_progress: reader.progress()? })
     }
@@ -132,7 +133,9 @@ impl Reader<'_> {
                 .and_then(epoch_seconds)
                 .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
                 .map(Some)
-                .ok_or_else(|| self.error(key, found, "a time with its offset, such as `2026-03-01T00:00:00Z`")),
+                .ok_or_else(|| {
+                    self.error(key, found, "a time with its offset, such as `2026-03-01T00:00:00Z`")
+                }),
         }
     }
 
@@ -157,9 +160,8 @@ impl Reader<'_> {
         })?;
         let job = self.string(object, "job_id")?.map(|id| {
             let rows_out = object["rows_out"].as_u64();
-            let rows_out = rows_out.ok_or_else(|| {
-                self.error("in_progress/rows_out", &object["rows_out"], "a number of rows")
-            });
+            let rows_out = rows_out
+                .ok_or_else(|| self.error("in_progress/rows_out", &object["rows_out"], "a number of rows"));
             rows_out.map(|rows_out| JobProgress { id, rows_out })
         });
         Ok(Some(Progress {

@@ -1,6 +1,7 @@
 //! What a run did, as people read it at its end.
 
 use super::discover::Skipped;
+use crate::diagnostic::{duration, thousands};
 use crate::zoho::Usage;
 use std::fmt;
 use std::time::Duration;
@@ -67,38 +68,13 @@ fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// A number with thousands separators.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let head = digits.len() % 3;
-    let mut text = digits[..head].to_owned();
-    for group in digits.as_bytes()[head..].chunks(3) {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.extend(group.iter().map(|&digit| char::from(digit)));
-    }
-    text
-}
-
-/// `0.9 s`, `41 s`, `6 min 12 s`.
-pub fn duration(time: Duration) -> String {
-    match time.as_secs() {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
-        seconds @ 10..60 => format!("{seconds} s"),
-        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_times_read_well() {
-        assert_eq!([0, 999, 1_000, 1_292_645].map(thousands), ["0", "999", "1,000", "1,292,645"]);
-        let times = [900, 9_950, 41_000, 372_000].map(|millis| duration(Duration::from_millis(millis)));
-        assert_eq!(times, ["0.9 s", "9.9 s", "41 s", "6 min 12 s"].map(String::from));
-        assert_eq!(count(1, "retry") + &count(2, "retry"), "1 retry2 retries");
+    fn counts_agree_with_their_noun() {
+        assert_eq!([1, 2].map(|number| count(number, "retry")), ["1 retry", "2 retries"]);
+        assert_eq!(count(1_000, "record"), "1,000 records");
     }
 }

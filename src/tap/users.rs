@@ -72,7 +72,8 @@ pub fn entry() -> CatalogEntry {
 pub(super) async fn read<W: Write>(context: &mut Context<W>, entry: &CatalogEntry) -> Result<String, Error> {
     let stream = entry.stream_name();
     let selected = |name: &str| entry.is_property_selected(name);
-    let columns = COLUMNS.iter().filter(|(name, _)| selected(name)).map(|(name, kind)| Column::new(*name, *kind));
+    let columns =
+        COLUMNS.iter().filter(|(name, _)| selected(name)).map(|(name, kind)| Column::new(*name, *kind));
     let decoder = JsonDecoder::new(&RecordPlan::new(columns));
     let schema = project(&super::users::entry().schema, selected);
     context.output.begin(stream, &schema, &["id".to_owned()], &[])?;
