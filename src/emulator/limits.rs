@@ -84,6 +84,13 @@ impl Meter {
         self.lock().clone()
     }
 
+    /// Starts the peaks and the count of refusals and credits anew; what limits use stays.
+    pub fn forget_peaks(&self) {
+        let mut usage = self.lock();
+        (usage.peak, usage.sub_peak) = (usage.open, usage.sub_open);
+        (usage.refused, usage.credits_total) = (0, 0);
+    }
+
     /// How many token mints are allowed in ten minutes; `None` when nothing is enforced.
     pub fn token_mints(&self) -> Option<usize> {
         (!self.limits.off).then_some(self.limits.token_mints)

@@ -25,6 +25,7 @@ pub mod jobs;
 pub mod limits;
 mod oauth;
 pub mod path;
+pub mod render;
 pub mod reply;
 pub mod schema;
 mod server;

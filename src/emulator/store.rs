@@ -225,6 +225,13 @@ impl Store {
         ids
     }
 
+    /// Removes deleted rows from the recycle bin; they are listed as permanent from then on.
+    pub fn purge(&mut self, at: usize, ids: &[String]) {
+        for deleted in &mut self.tables[at].deleted {
+            deleted.permanent |= ids.contains(&deleted.id.to_string());
+        }
+    }
+
     /// Adds a field to a running module.
     pub fn add_field(&mut self, at: usize, field: super::schema::Field) {
         let id = self.next_id();

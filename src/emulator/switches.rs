@@ -3,10 +3,10 @@
 //! The defaults are the reference's choice (section "Emulator decisions"), or else the harder case
 //! for a client. Tests run both ways; `POST /__emulator/switches` changes them at run time.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How page tokens find the next page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageTokens {
     /// By position: a row deleted between two pages shifts what follows, so that one is missed.
@@ -17,7 +17,7 @@ pub enum PageTokens {
 }
 
 /// Behaviour that can be chosen.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {
     /// How page tokens find the next page.
