@@ -154,6 +154,7 @@ impl Auth {
         self.await_mint(&mut kept.mints).await?;
         kept.mints.push((self.clock)());
         file.write(&kept)?;
+        tracing::debug!(host = self.connection.accounts_base(), "asking for an access token");
         let grant = self.mint(vec![("grant_type", Secret::new("refresh_token")), ("refresh_token", refresh)]);
         let access = grant.await?.access;
         kept.token = Some(KeptToken::from(&access));
@@ -286,7 +287,7 @@ impl Auth {
             self.connection.data_center
         );
         let hint = error.code().and_then(|code| sign_in_hint(code, &self.connection));
-        let error = error.with_place(&asked).with_call(Method::Post, TOKEN_PATH);
+        let error = error.with_place(&asked);
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,

@@ -271,7 +271,7 @@ impl Client {
                 if let Some(date) = answer.date {
                     self.0.server_time.store(date.timestamp(), Ordering::Relaxed);
                 }
-                self.0.budget.observe(answer, matches!(call.target, Target::Api(_)));
+                self.0.budget.observe(answer, call.price > 0);
                 // The first is the narrower pool. A refused download has a limit of its own.
                 match permits.first() {
                     Some(permit) if answer.status == 429 && !call.is_download => permit.refused(),

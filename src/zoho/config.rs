@@ -95,7 +95,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Between two pieces of an answer. Default: 60 s.
     pub read: Duration,
-    /// For a whole call; downloads and uploads are bounded by `read` only. Default: 300 s.
+    /// For a whole call, uploads included; downloads are bounded by `read` only. Default: 300 s.
     pub total: Duration,
 }
 

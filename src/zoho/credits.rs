@@ -171,10 +171,10 @@ impl Budget {
         usage.remaining = usage.remaining.map(|remaining| remaining + price);
     }
 
-    /// Learns from an answer; no header from the API host means that plenty is left.
-    pub(super) fn observe(&self, answer: &Answer, from_api: bool) {
+    /// Learns from an answer; a good one of a priced call without the header means that plenty is left.
+    pub(super) fn observe(&self, answer: &Answer, is_priced: bool) {
         let mut usage = lock(&self.usage);
-        if from_api || answer.credits_remaining.is_some() {
+        if answer.credits_remaining.is_some() || (is_priced && answer.status < 300) {
             usage.remaining = answer.credits_remaining;
         }
         usage.throttled += u64::from(answer.status == 429);

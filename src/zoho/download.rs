@@ -16,6 +16,7 @@ pub(super) struct Partial {
     received: u64,
     total: Option<u64>,
     validator: Option<String>,
+    finished: bool,
 }
 
 impl Partial {
@@ -25,7 +26,15 @@ impl Partial {
         name.push(".part");
         let part = PathBuf::from(name);
         let file = File::create(&part).map_err(|error| trouble(&part, error))?;
-        Ok(Self { file, part, target: target.to_owned(), received: 0, total: None, validator: None })
+        Ok(Self {
+            file,
+            part,
+            target: target.to_owned(),
+            received: 0,
+            total: None,
+            validator: None,
+            finished: false,
+        })
     }
 
     /// Headers that ask for what is missing.
@@ -91,9 +100,19 @@ impl Partial {
     }
 
     /// Gives the whole file its name; answers its size in bytes.
-    pub(super) fn finish(self) -> Result<u64, Error> {
+    pub(super) fn finish(mut self) -> Result<u64, Error> {
         std::fs::rename(&self.part, &self.target).map_err(|error| trouble(&self.target, error))?;
+        self.finished = true;
         Ok(self.received)
+    }
+}
+
+impl Drop for Partial {
+    /// A part that nobody will ask the rest of is of no use.
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = std::fs::remove_file(&self.part);
+        }
     }
 }
 

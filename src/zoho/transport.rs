@@ -19,8 +19,11 @@ use std::time::Duration;
 /// Hops after which a chain of redirects is taken for a loop.
 const MAX_REDIRECTS: usize = 5;
 
-/// One request, with its secrets.
-#[derive(Debug, Clone)]
+/// Addresses that a connection can override: API, accounts, content.
+const OVERRIDES: usize = 3;
+
+/// One request, with its secrets; for that reason it cannot be shown.
+#[derive(Clone)]
 pub(super) struct Request {
     pub(super) method: Method,
     /// Absolute address without query.
@@ -33,7 +36,7 @@ pub(super) struct Request {
 }
 
 /// What is sent along.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) enum Body {
     #[default]
     Empty,
@@ -93,7 +96,7 @@ impl Transport {
         // Fails only when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let named = named_origins(connection)?;
-        let local = !named.is_empty() && named.iter().all(Origin::is_loopback);
+        let local = named.len() == OVERRIDES && named.iter().all(Origin::is_loopback);
         let build = |idle: bool| -> Result<Http, Error> {
             let mut builder = Http::builder()
                 .user_agent(&connection.user_agent)
@@ -103,7 +106,9 @@ impl Transport {
                 builder = builder.read_timeout(connection.timeouts.read);
             }
             if local {
-                builder = builder.no_proxy();
+                // Nothing leaves this machine: no proxy, and no need for certificates, which a
+                // slim container may not have.
+                builder = builder.no_proxy().tls_certs_only([]);
             }
             if let Some(path) = &connection.ca_file {
                 builder = builder.tls_certs_merge(certificates(path)?);
