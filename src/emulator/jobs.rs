@@ -6,6 +6,7 @@
 //! comes in, whichever is first ([`run_due`]). So a clock that tests move needs no waiting.
 
 use super::api::bulk_read::{PageToken, ReadJob};
+use super::api::bulk_write::WriteJob;
 use super::api::bulk_write::archive::Upload;
 use super::state::{App, AppState, Org};
 use super::value::Id;
@@ -22,6 +23,10 @@ pub struct Jobs {
     pub read_schedule: Schedule,
     /// Tokens that finished bulk read jobs gave out.
     pub read_tokens: HashMap<String, PageToken>,
+    /// Bulk write jobs by id.
+    pub writes: BTreeMap<Id, Arc<WriteJob>>,
+    /// Where bulk write jobs run.
+    pub write_schedule: Schedule,
     /// Files for bulk write by id.
     pub uploads: HashMap<String, Arc<Upload>>,
     waiting: Vec<(i64, Work)>,
@@ -32,12 +37,15 @@ pub struct Jobs {
 pub enum Work {
     /// Rows to read.
     Read(Arc<ReadJob>),
+    /// Rows to write.
+    Write(Arc<WriteJob>),
 }
 
 impl Work {
     fn run(&self, app: &App, org: &Org) {
         match self {
             Self::Read(job) => job.run(app, org),
+            Self::Write(job) => job.run(app, org),
         }
     }
 }

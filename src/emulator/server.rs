@@ -100,7 +100,8 @@ async fn answer(
     if let Some(refusal) = planned_refusal(fired) {
         return refusal.into_response();
     }
-    if !parts.uri.path().starts_with("/crm") {
+    let path = parts.uri.path();
+    if !path.starts_with("/crm") && !path.contains("/bulk-write/") {
         return next.run(Request::from_parts(parts, Body::from(body))).await;
     }
     let (org, expiry_ms) = match sign_in(app, &parts, fired) {
@@ -158,7 +159,7 @@ fn remove_field(app: &AppState, fired: &Fired) {
 fn sign_in(app: &AppState, parts: &Parts, fired: &Fired) -> Result<(Arc<Org>, i64), Reply> {
     let refusal = |code, message| Reply::error(401, code, message, json!({}));
     let path = parts.uri.path();
-    if !path.split('/').skip(2).take(2).any(|segment| version_of(segment).is_some()) {
+    if !path.split('/').skip(1).take(3).any(|segment| version_of(segment).is_some()) {
         return Err(Reply::invalid_url());
     }
     let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

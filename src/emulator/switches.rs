@@ -71,6 +71,12 @@ pub struct Switches {
     pub bulk_write_relative_url: bool,
     /// The rows of a bulk write result come in another order than they were sent.
     pub bulk_write_shuffled_result: bool,
+    /// A bulk write result leaves this row out, counted from one.
+    pub bulk_write_dropped_row: Option<u64>,
+    /// A bulk write result has this row twice, counted from one.
+    pub bulk_write_repeated_row: Option<u64>,
+    /// A bulk write result repeats its input with other white space.
+    pub bulk_write_altered_cells: bool,
     /// Bulk write understands ISO dates without a `format`.
     pub bulk_write_iso_dates: bool,
     /// Credits of a status call, a download and an upload.
@@ -115,6 +121,9 @@ impl Default for Switches {
             bulk_write_spaced_state: false,
             bulk_write_relative_url: false,
             bulk_write_shuffled_result: false,
+            bulk_write_dropped_row: None,
+            bulk_write_repeated_row: None,
+            bulk_write_altered_cells: false,
             bulk_write_iso_dates: false,
             bulk_call_credits: [1, 0, 0],
             coql_rows: 2_000,

@@ -6,4 +6,5 @@
 
 mod common;
 mod emulator_bulk;
+mod emulator_bulk_write;
 mod emulator_coql;

@@ -26,6 +26,7 @@ use serde_json::{Value as Json, json};
 pub fn routes() -> Router<AppState> {
     Router::new()
         .merge(bulk_read::routes())
+        .merge(bulk_write::routes())
         .merge(coql::routes())
         .merge(org::routes())
         .merge(users::routes())

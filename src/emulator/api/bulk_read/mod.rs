@@ -121,7 +121,7 @@ async fn create(call: Call, body: Bytes) -> Answer {
     Ok(Reply::json(201, &json!({"data": [added], "info": {}})))
 }
 
-fn user(org: &Org, id: Id) -> Json {
+pub(super) fn user(org: &Org, id: Id) -> Json {
     let name = org.read().user(id).map(crate::emulator::directory::User::full_name);
     json!({"id": id.to_string(), "name": name})
 }
@@ -251,7 +251,7 @@ fn find(call: &Call, job: &str) -> Result<Arc<ReadJob>, Reply> {
     found.ok_or_else(|| not_found(job))
 }
 
-fn not_found(job: &str) -> Reply {
+pub(super) fn not_found(job: &str) -> Reply {
     Reply::error(404, "RESOURCE_NOT_FOUND", "the resource is not found", json!({"resource": job}))
 }
 
@@ -284,7 +284,7 @@ async fn download(call: Call, UrlPath((_, job)): UrlPath<(String, String)>) -> A
 }
 
 /// A file, or the part of it that a `Range` header asks for.
-pub fn zip_part(path: &std::path::Path, name: &str, range: Option<&str>) -> io::Result<Reply> {
+pub(super) fn zip_part(path: &std::path::Path, name: &str, range: Option<&str>) -> io::Result<Reply> {
     let mut file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();
     let disposition = format!("attachment; filename={name}");
