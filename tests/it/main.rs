@@ -8,3 +8,4 @@ mod common;
 mod emulator_bulk;
 mod emulator_bulk_write;
 mod emulator_coql;
+mod emulator_core;

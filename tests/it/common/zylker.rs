@@ -25,17 +25,14 @@ impl Zylker {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let emulator = start(options).await.expect("the emulator starts");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let form = [
-            ("grant_type", "refresh_token"),
-            ("client_id", "1000.EMULATOR"),
-            ("client_secret", "emulator-secret"),
-            ("refresh_token", "1000.emulator.refresh"),
-        ];
-        let url = format!("{}/oauth/v2/token", emulator.base_url());
-        let response = http.post(url).form(&form).send().await.expect("an answer");
-        let body: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).expect("JSON");
-        let token = body["access_token"].as_str().expect("a token").to_owned();
+        let token = fetch_token(&http, emulator.base_url()).await;
         Self { emulator, http, token }
+    }
+
+    /// With a new token, for a clock that has moved on.
+    pub async fn signed_in_again(self) -> Self {
+        let token = fetch_token(&self.http, self.emulator.base_url()).await;
+        Self { token, ..self }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -73,6 +70,19 @@ impl Zylker {
     pub fn advance(&self, seconds: i64) {
         self.emulator.app().clock.advance_ms(seconds * 1_000);
     }
+}
+
+async fn fetch_token(http: &reqwest::Client, base: &str) -> String {
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "1000.EMULATOR"),
+        ("client_secret", "emulator-secret"),
+        ("refresh_token", "1000.emulator.refresh"),
+    ];
+    let url = format!("{base}/oauth/v2/token");
+    let response = http.post(url).form(&form).send().await.expect("an answer");
+    let body: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).expect("JSON");
+    body["access_token"].as_str().expect("a token").to_owned()
 }
 
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
