@@ -24,7 +24,7 @@ pub struct Problem {
     /// The field, or a path below it such as `Owner.id`.
     pub api_name: String,
     /// Further keys of `details`.
-    pub details: Map<String, Json>,
+    pub details: Box<Map<String, Json>>,
 }
 
 impl Problem {
@@ -34,7 +34,7 @@ impl Problem {
             Json::Object(map) => map,
             _ => Map::new(),
         };
-        Self { code, message, api_name: api_name.to_owned(), details }
+        Self { code, message, api_name: api_name.to_owned(), details: Box::new(details) }
     }
 
     /// `INVALID_DATA` with more to say.
@@ -57,7 +57,7 @@ impl Problem {
         let name = self.api_name.rsplit(['.', ' ']).find(|part| *part != "id").unwrap_or(&self.api_name);
         details.insert("api_name".into(), name.into());
         details.insert("json_path".into(), format!("$.data[{index}].{}", self.api_name).into());
-        details.extend(self.details.clone());
+        details.extend((*self.details).clone());
         envelope(self.code, self.message, Json::Object(details))
     }
 }
