@@ -121,6 +121,9 @@ async fn answer(
     parts.extensions.insert(call.clone());
     jobs::run_due(app, &org).await;
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    if app.switches().wrap_errors && needs_module(&call.path) {
+        response = wrapped(response).await;
+    }
     let mut reset = String::new();
     push_utc(&mut reset, expiry_ms / 1_000);
     set(&mut response, "x-accesstoken-reset", &reset);
@@ -128,6 +131,27 @@ async fn answer(
         set(&mut response, "x-api-credits-remaining", &left.to_string());
     }
     response
+}
+
+/// Whether the path is one of a record call.
+fn needs_module(path: &str) -> bool {
+    let mut parts = path.split('/').skip(2);
+    let first = parts.next().unwrap_or_default();
+    version_of(first).is_some() && !matches!(parts.next(), Some("settings" | "org" | "users" | "coql" | "upload"))
+}
+
+/// Puts a bare error into `data`, as one of the sources has it for record calls.
+async fn wrapped(response: Response) -> Response {
+    if !response.status().is_client_error() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if !bytes.starts_with(b"{\"code\"") {
+        return Response::from_parts(parts, Body::from(bytes));
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from([b"{\"data\":[", bytes.as_ref(), b"]}"].concat()))
 }
 
 fn planned_refusal(fired: &Fired) -> Option<Reply> {

@@ -144,6 +144,15 @@ async fn metadata_describes_every_module() {
 }
 
 #[tokio::test]
+async fn errors_of_record_calls_can_come_wrapped() {
+    let zylker = Zylker::with_rows(&[]).await;
+    control(&zylker, "switches", json!({"wrap_errors": true})).await;
+    let (status, body) = zylker.get("/crm/v8/Leads").await;
+    assert_eq!((status, &body["data"][0]["code"]), (400, &json!("REQUIRED_PARAM_MISSING")));
+    assert_eq!(code(&zylker.get("/crm/v8/settings/fields").await), "REQUIRED_PARAM_MISSING");
+}
+
+#[tokio::test]
 async fn tokens_page_through_everything() {
     for (tokens, sort) in [
         ("offset", ""),
