@@ -142,9 +142,11 @@ async fn dump(State(app): State<AppState>, RawQuery(query): RawQuery) -> Answer 
         let columns = view.module.active().filter(|(_, field)| !field.data_type.is_rows());
         names = columns.map(|(_, field)| field.api_name.as_str()).collect();
     }
-    let mut out = String::with_capacity(view.count() * names.len() * 16);
+    let columns: Vec<(&str, Option<u16>)> =
+        names.iter().map(|name| (*name, view.module.index_of(name))).collect();
+    let mut out = String::new();
     for row in view.rows() {
-        canonical(&mut out, row, &names);
+        canonical(&mut out, row, &columns);
         out.push('\n');
     }
     Ok(Reply::bytes(200, "application/x-ndjson", out.into_bytes()))

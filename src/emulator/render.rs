@@ -54,7 +54,7 @@ pub fn push_field(out: &mut String, row: Row<'_>, place: u16, form: Form) {
             None => out.push_str("null"),
         },
         Value::Id(id) if field.data_type == DataType::Layout => push_named(out, Some("Standard"), id),
-        Value::Text(text) if form.cut && field.is_rich_text() => {
+        Value::Text(text) if form.cut && text.len() > SHOWN_RICH_TEXT && field.is_rich_text() => {
             let end = text.char_indices().nth(SHOWN_RICH_TEXT).map_or(text.len(), |(at, _)| at);
             push_json_text(out, &text[..end]);
         }
@@ -179,17 +179,16 @@ fn other_lookups(view: View<'_>, parent: u16) -> Vec<u16> {
 }
 
 /// Appends the truth about a row: ids and lookups as texts, decimals as canonical numbers,
-/// datetimes in UTC, empty as null. Unknown fields are null.
-pub fn canonical(out: &mut String, row: Row<'_>, names: &[&str]) {
-    out.push('{');
-    for (number, name) in names.iter().enumerate() {
-        if number > 0 {
-            out.push(',');
-        }
+/// datetimes in UTC, empty as null. A column without a place in the module is null.
+pub fn canonical(out: &mut String, row: Row<'_>, columns: &[(&str, Option<u16>)]) {
+    let mut before = '{';
+    for (name, place) in columns {
+        out.push(before);
+        before = ',';
         push_json_text(out, name);
         out.push(':');
-        match row.view.module.index_of(name) {
-            Some(place) => push_plain(out, &row.get(place), row.view.module.at(place)),
+        match place {
+            Some(place) => push_plain(out, &row.get(*place), row.view.module.at(*place)),
             None => out.push_str("null"),
         }
     }

@@ -137,7 +137,8 @@ async fn answer(
 fn needs_module(path: &str) -> bool {
     let mut parts = path.split('/').skip(2);
     let first = parts.next().unwrap_or_default();
-    version_of(first).is_some() && !matches!(parts.next(), Some("settings" | "org" | "users" | "coql" | "upload"))
+    version_of(first).is_some()
+        && !matches!(parts.next(), Some("settings" | "org" | "users" | "coql" | "upload"))
 }
 
 /// Puts a bare error into `data`, as one of the sources has it for record calls.

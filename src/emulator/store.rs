@@ -264,7 +264,7 @@ impl Table {
 
     fn value(&self, module: &Module, id: Id, body: &Body, place: u16) -> Value {
         let field = module.at(place);
-        if field.api_name == "id" {
+        if field.system && field.api_name == "id" {
             return Value::Id(id);
         }
         if field.full_name.is_some() {

@@ -318,6 +318,10 @@ impl Kind {
 
 /// The text, shortened to what the field can hold.
 fn cut(text: &str, length: u32) -> Value {
+    // No text has more characters than bytes, and most fit: counting is the exception.
+    if text.len() <= length as usize {
+        return Value::text(text);
+    }
     let end = text.char_indices().nth(length as usize).map_or(text.len(), |(at, _)| at);
     Value::text(&text[..end])
 }
@@ -357,7 +361,7 @@ fn rich_text(dice: &mut Dice) -> Value {
 fn email(row: u32, dice: &mut Dice) -> String {
     let ascii = |names: &[&'static str], dice: &mut Dice| {
         let name = dice.word(names);
-        if name.bytes().all(|b| b.is_ascii_alphabetic()) { name.to_lowercase() } else { "x".to_owned() }
+        if name.is_ascii() && !name.contains([' ', '\'', '-']) { name.to_lowercase() } else { "x".to_owned() }
     };
     let mut text = ascii(FIRST_NAMES, dice);
     text.push('.');
