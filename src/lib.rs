@@ -7,18 +7,22 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | [`cli`] | the three command lines |
 //! | [`codec`] | CSV in a zip file to records and back |
 //! | [`diagnostic`] | error classes, hints, exit codes |
-//! | [`emulator`] | a local Zoho CRM |
+//! | `emulator` | a local Zoho CRM; feature `emulator`, on by default |
+//! | [`error`] | the top error, which wraps each layer's |
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
 //! | [`tap`] | Zoho CRM to Singer messages |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
+pub mod cli;
 pub mod codec;
 pub mod diagnostic;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+pub mod error;
 pub mod protocol;
 pub mod secret;
 pub mod tap;

@@ -1,2 +1,5 @@
-//! Placeholder of the first commit.
-fn main() {}
+//! `tap-zoho-crm`: see `zoho_crm_connector::tap`.
+
+fn main() -> std::process::ExitCode {
+    zoho_crm_connector::cli::tap_main()
+}

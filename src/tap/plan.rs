@@ -105,6 +105,8 @@ pub struct StreamPlan {
     pub columns: RecordPlan,
     /// JSON Schema of its records.
     pub schema: Value,
+    /// The fields with rich text, which the records API cuts to 500 characters in its lists.
+    pub rich_text: Vec<String>,
     /// The property that tells what is new; none: full table.
     pub replication_key: Option<String>,
     /// What differs between catalog and Zoho, one sentence each.
@@ -126,6 +128,10 @@ impl StreamPlan {
             properties.insert(field.api_name.clone(), property);
             columns.push(Column::new(&field.api_name, Kind::of(field)));
         }
+        let rich_text = |field: &&Field| field.textarea_type.as_deref() == Some("rich_text");
+        let chosen = |field: &&Field| columns.iter().any(|column| column.name == field.api_name);
+        let rich_text = fields.iter().filter(rich_text).filter(chosen);
+        let rich_text = rich_text.map(|field| field.api_name.clone()).collect();
         let incremental = entry.method() == INCREMENTAL && properties.contains_key(MODIFIED_TIME);
         Self {
             tap_stream_id: entry.tap_stream_id.clone(),
@@ -133,6 +139,7 @@ impl StreamPlan {
             module: module_of(entry).to_owned(),
             columns: RecordPlan::new(columns),
             schema: object(properties),
+            rich_text,
             replication_key: incremental.then(|| MODIFIED_TIME.to_owned()),
             warnings,
         }
@@ -175,6 +182,9 @@ impl StreamPlan {
         let columns = &self.columns.columns;
         if columns.len() > way.max_fields() {
             return Some(format!("{} fields, at most {}", columns.len(), way.max_fields()));
+        }
+        if let (Way::Records, Some(field)) = (way, self.rich_text.first()) {
+            return Some(format!("cuts `{field}` to 500 characters"));
         }
         let column = columns.iter().find(|column| !way.delivers(column.kind))?;
         Some(format!("does not deliver `{}`", column.name))

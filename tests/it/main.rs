@@ -1,13 +1,17 @@
 //! The one integration binary; one module per subject.
 //!
-//! - `client`: the HTTP client against the local Zoho.
+//! - `architecture`: who may import whom.
+//! - `client`: every API method of the client against the local Zoho.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
+//! - `tap`: discovery and sync, by the real program against the emulator.
 
 #![allow(missing_docs)]
 
+mod architecture;
 mod client;
 mod common;
 mod emulator_bulk;
 mod emulator_bulk_write;
 mod emulator_coql;
 mod emulator_core;
+mod tap;

@@ -28,6 +28,18 @@ pub enum Edition {
 }
 
 impl Edition {
+    /// The name people know it by.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Free => "Free",
+            Self::Standard => "Standard",
+            Self::Professional => "Professional",
+            Self::Enterprise => "Enterprise",
+            Self::Ultimate => "Ultimate",
+            Self::Other(name) => name,
+        }
+    }
+
     /// Reads `license_details.paid_type`.
     pub fn from_paid_type(paid_type: &str) -> Self {
         match paid_type.to_ascii_lowercase().as_str() {

@@ -1,3 +1,4 @@
 //! What several subjects need.
 
+pub mod context;
 pub mod zylker;

@@ -1,0 +1,215 @@
+//! What was typed. Parsing touches neither disk nor network.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How much to say on stderr.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Least important lines to log
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, global = true)]
+    pub log_level: LogLevel,
+    /// Form of the log on stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And what is odd.
+    Warn,
+    /// And what was done.
+    Info,
+    /// And how.
+    Debug,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people; a progress bar on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Form of `--about`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AboutFormat {
+    /// For programs.
+    Json,
+    /// For people.
+    Markdown,
+}
+
+/// Singer tap for Zoho CRM: reads modules and writes Singer messages to stdout
+#[derive(Debug, Parser)]
+#[command(name = "tap-zoho-crm", version, after_help = EXIT_CODES)]
+pub struct TapArgs {
+    /// Settings, a JSON file; may be repeated, later ones win. `ENV` reads `TAP_ZOHO_CRM_*` variables
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Write the catalog of all streams to stdout
+    #[arg(long, short)]
+    pub discover: bool,
+    /// Which streams and fields to read; without it every stream that is selected by default
+    #[arg(long, alias = "properties", value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
+    /// Where the run before this one stopped
+    #[arg(long, short, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Describe the tap and its settings
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "json", require_equals = true)]
+    pub about: Option<AboutFormat>,
+    /// Logging
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Operator's tool for the Zoho CRM connector
+#[derive(Debug, Parser)]
+#[command(name = "zoho-crm", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct OperatorArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: OperatorCommand,
+    /// Logging
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// A settings file, as every command that signs in takes it.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Settings, a JSON file of the tap or the target; may be repeated, later ones win
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub config: Vec<PathBuf>,
+}
+
+/// What the operator's tool can do.
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Check sign-in, organisation, credits and hosts
+    Check(ConfigArgs),
+    /// Sign in and out
+    #[command(subcommand)]
+    Auth(AuthCommand),
+    /// List the modules this user can reach
+    Modules(ConfigArgs),
+    /// List the fields of a module
+    Fields {
+        /// The module, by API name
+        module: String,
+        /// Settings
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Make one signed call and print the answer
+    Api(ApiArgs),
+    /// Run a local Zoho CRM
+    #[cfg(feature = "emulator")]
+    Emulate(EmulateArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Sign-in.
+#[derive(Debug, Subcommand)]
+pub enum AuthCommand {
+    /// Exchange the `grant_code` of the settings for a refresh token, which is kept in `state_dir`
+    SelfClient(ConfigArgs),
+    /// Say who is signed in and until when
+    Status {
+        /// Settings
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Try the refresh token in every data center
+        #[arg(long)]
+        find_data_center: bool,
+    },
+    /// Make the refresh token worthless
+    Revoke(ConfigArgs),
+}
+
+/// A raw call.
+#[derive(Debug, Args)]
+pub struct ApiArgs {
+    /// GET, POST, PUT, PATCH or DELETE
+    #[arg(value_parser = parse_method)]
+    pub method: crate::zoho::types::Method,
+    /// Path with its query, such as `/crm/v8/Leads?fields=Last_Name`
+    pub path: String,
+    /// JSON body, or `@FILE`
+    #[arg(long, value_name = "JSON")]
+    pub body: Option<String>,
+    /// Settings
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+fn parse_method(text: &str) -> Result<crate::zoho::types::Method, String> {
+    use crate::zoho::types::Method;
+    let all = [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete];
+    let found = all.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| "one of GET, POST, PUT, PATCH, DELETE".to_owned())
+}
+
+/// The local Zoho.
+#[derive(Debug, Args)]
+pub struct EmulateArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8720")]
+    pub listen: SocketAddr,
+    /// Seed of the generated rows
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Rows of a module, as `Leads=200000`; may be repeated
+    #[arg(long, value_name = "MODULE=N", value_parser = parse_rows)]
+    pub rows: Vec<(String, u64)>,
+    /// JSON file of modules and fields to add
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// Write settings for the tap and the target to this file
+    #[arg(long, value_name = "FILE")]
+    pub write_config: Option<PathBuf>,
+    /// Time a bulk job takes, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub job_millis: Option<u64>,
+}
+
+fn parse_rows(text: &str) -> Result<(String, u64), String> {
+    let (module, rows) = text.split_once('=').ok_or("expected MODULE=N")?;
+    let rows = rows.replace('_', "").parse().map_err(|_| format!("`{rows}` is not a number of rows"))?;
+    Ok((module.to_owned(), rows))
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 rows were rejected; 2 usage or config; 3 sign-in; 4 permission; 5 API credits;
+6 network or service; 7 malformed or out-of-order message; 8 data against its schema or not to be had
+whole; 9 in doubt; 70 internal.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_lines_are_well_formed() {
+        TapArgs::command().debug_assert();
+        OperatorArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn rows_are_a_module_and_a_number() {
+        assert_eq!(parse_rows("Leads=200_000"), Ok(("Leads".to_owned(), 200_000)));
+        assert!(parse_rows("Leads").is_err() && parse_rows("Leads=many").is_err());
+    }
+}

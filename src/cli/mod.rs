@@ -1,0 +1,17 @@
+//! The three command lines: what was typed, what it means, what is run.
+//!
+//! The only part that reads arguments, environment and config files, and that chooses the exit code.
+
+mod about;
+mod args;
+#[cfg(feature = "emulator")]
+mod emulate;
+mod files;
+mod logging;
+mod operator;
+mod progress;
+mod run;
+mod settings;
+mod tap;
+
+pub use run::{operator_main, tap_main};

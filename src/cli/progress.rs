@@ -1,0 +1,113 @@
+//! What people see while a run goes on: bars on a terminal, nothing but the log elsewhere.
+
+use super::args::LogFormat;
+use crate::diagnostic::thousands;
+use crate::tap::output::Observer;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// stderr, shared between bars and lines, so that neither writes over the other.
+#[derive(Clone)]
+pub struct Screen {
+    bars: MultiProgress,
+}
+
+impl Screen {
+    /// The screen; bars are drawn only on a terminal and beside text.
+    pub fn new(format: LogFormat) -> Self {
+        let drawn = io::stderr().is_terminal() && format == LogFormat::Text;
+        let target = if drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { bars: MultiProgress::with_draw_target(target) }
+    }
+
+    /// Writes a whole text, with bars out of the way. Nobody is left to tell when stderr fails.
+    pub fn say(&self, text: &str) {
+        self.bars.suspend(|| {
+            let mut stderr = io::stderr().lock();
+            writeln!(stderr, "{text}").ok();
+        });
+    }
+}
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bars.suspend(|| io::stderr().lock().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+/// Shows how the tap's streams go.
+pub struct TapProgress {
+    screen: Screen,
+    streams: Mutex<HashMap<String, Stream>>,
+}
+
+struct Stream {
+    bar: ProgressBar,
+    doing: String,
+}
+
+impl TapProgress {
+    /// Progress on this screen.
+    pub fn new(screen: Screen) -> Arc<Self> {
+        Arc::new(Self { screen, streams: Mutex::default() })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<String, Stream>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, stream: &str, act: impl FnOnce(&mut Stream)) {
+        if let Some(stream) = self.streams().get_mut(stream) {
+            act(stream);
+        }
+    }
+}
+
+impl Observer for TapProgress {
+    fn started(&self, stream: &str) {
+        let style = ProgressStyle::with_template("{prefix:<24} {human_pos:>12} rows  {msg}  {elapsed}");
+        let bar = self.screen.bars.add(ProgressBar::no_length());
+        bar.set_style(style.expect("the template is valid"));
+        bar.set_prefix(stream.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.streams().insert(stream.to_owned(), Stream { bar, doing: String::new() });
+    }
+
+    fn expects(&self, stream: &str, rows: u64) {
+        let template = "{prefix:<24} {wide_bar:.cyan} {percent:>3}% {human_pos:>12} rows  {msg}  {per_sec}";
+        self.with(stream, |stream| {
+            stream.bar.set_length(rows);
+            stream.bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+        });
+        tracing::debug!(stream, rows, "is counted");
+    }
+
+    fn doing(&self, stream: &str, what: &str) {
+        self.with(stream, |known| {
+            if known.doing != what {
+                tracing::debug!(stream, "{what}");
+                known.doing = what.to_owned();
+                known.bar.set_message(what.to_owned());
+            }
+        });
+    }
+
+    fn rows(&self, stream: &str, rows: u64) {
+        self.with(stream, |stream| stream.bar.set_position(rows));
+    }
+
+    fn finished(&self, stream: &str, rows: u64) {
+        if let Some(Stream { bar, .. }) = self.streams().remove(stream) {
+            bar.finish_and_clear();
+        }
+        tracing::info!("{stream}: {} rows", thousands(rows));
+    }
+}

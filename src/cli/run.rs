@@ -1,0 +1,115 @@
+//! Runs one command: signals, exit code, the last words on stderr.
+
+use super::args::{OperatorArgs, TapArgs};
+use super::progress::Screen;
+use super::{args, logging, operator, tap};
+use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus, Report};
+use crate::error::Error;
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Time from a signal to the end of the process, whatever hangs. Orchestrators kill after ten seconds
+/// at the earliest; ours is five ("design", section 8) less some for the way out.
+const LONGEST_GOODBYE: Duration = Duration::from_millis(4_500);
+
+/// Runs `tap-zoho-crm`.
+pub fn tap_main() -> ExitCode {
+    match TapArgs::try_parse() {
+        Ok(args) => {
+            let screen = Screen::new(args.log.log_format);
+            run(&args.log.clone(), screen.clone(), |shutdown| tap::run(args, screen, shutdown))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `zoho-crm`.
+pub fn operator_main() -> ExitCode {
+    match OperatorArgs::try_parse() {
+        Ok(args) => {
+            let screen = Screen::new(args.log.log_format);
+            run(&args.log.clone(), screen.clone(), |shutdown| operator::run(args.command, screen, shutdown))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+/// clap's own text: help and version to stdout with 0, mistakes to stderr with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    error.print().ok();
+    if error.use_stderr() { ExitStatus::Config.into() } else { ExitStatus::Done.into() }
+}
+
+fn run<F, J>(log: &args::LogArgs, screen: Screen, job: F) -> ExitCode
+where
+    F: FnOnce(CancellationToken) -> J,
+    J: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    logging::init(log, &screen);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&screen, &Error::Runtime(error)),
+    };
+    let shutdown = CancellationToken::new();
+    let end = runtime.block_on(supervise(job(shutdown.clone()), shutdown));
+    // A thread that still reads stdin must not keep the process.
+    runtime.shutdown_background();
+    let status = match end.result {
+        Some(Ok(())) => ExitStatus::Done.into(),
+        Some(Err(error)) if error.class() == ErrorClass::Closed => die(SIGPIPE),
+        Some(Err(error)) if end.signal.is_none() || error.class() != ErrorClass::Interrupted => {
+            fail(&screen, &error)
+        }
+        _ => ExitCode::FAILURE,
+    };
+    match end.signal {
+        Some(signal) => die(signal),
+        None => status,
+    }
+}
+
+/// How a job ended, and the signal that came meanwhile.
+struct End {
+    result: Option<Result<(), Error>>,
+    signal: Option<i32>,
+}
+
+async fn supervise(
+    job: impl Future<Output = Result<(), Error>> + Send + 'static,
+    shutdown: CancellationToken,
+) -> End {
+    let mut job = tokio::spawn(job);
+    let flatten = |joined: Result<Result<(), Error>, tokio::task::JoinError>| match joined {
+        Ok(result) => Some(result),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    };
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+        return End { result: flatten(job.await), signal: None };
+    };
+    let signal = tokio::select! {
+        joined = &mut job => return End { result: flatten(joined), signal: None },
+        _ = interrupt.recv() => SIGINT,
+        _ = terminate.recv() => SIGTERM,
+    };
+    shutdown.cancel();
+    let result = tokio::time::timeout(LONGEST_GOODBYE, &mut job).await;
+    End { result: result.ok().and_then(flatten), signal: Some(signal) }
+}
+
+fn fail(screen: &Screen, error: &Error) -> ExitCode {
+    screen.say(&Report(error).to_string());
+    ExitStatus::from(error.class()).into()
+}
+
+/// Dies of a signal as a program without a handler does: what orchestrators and shells expect.
+fn die(signal: i32) -> ExitCode {
+    signal_hook::low_level::emulate_default_handler(signal).ok();
+    ExitCode::FAILURE
+}

@@ -1,0 +1,353 @@
+//! What the settings mean: files and environment laid over each other, checked against the JSON
+//! Schema, turned into what the layers take.
+
+use super::files;
+use crate::diagnostic::similar;
+use crate::error::SettingsError;
+use crate::secret::Secret;
+use crate::zoho::Connection;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A program with settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `tap-zoho-crm`.
+    Tap,
+    /// `zoho-crm`, which takes the settings of either.
+    Operator,
+}
+
+/// Keys that platforms add to the settings of any connector: passed over.
+const PLATFORM_KEYS: [&str; 14] = [
+    "add_record_metadata",
+    "batch_config",
+    "batch_size_rows",
+    "default_target_schema",
+    "faker_config",
+    "flattening_enabled",
+    "flattening_max_depth",
+    "hard_delete",
+    "load_method",
+    "process_activate_version_messages",
+    "stream_map_config",
+    "stream_maps",
+    "target_schema",
+    "validate_records",
+];
+
+const CONNECTION: &str = include_str!("../../schemas/connection.config.json");
+const TAP: &str = include_str!("../../schemas/tap.config.json");
+
+impl Program {
+    /// The JSON Schema of all its settings: those of the connection and its own.
+    pub fn schema(self) -> Value {
+        let parts: &[&str] = match self {
+            Self::Tap => &[CONNECTION, TAP],
+            Self::Operator => &[CONNECTION, TAP],
+        };
+        let parts =
+            parts.iter().map(|part| serde_json::from_str::<Value>(part).expect("the schemas are JSON"));
+        let mut whole = parts.reduce(merge_schemas).expect("there is a part");
+        whole["additionalProperties"] = (self == Self::Operator).into();
+        whole
+    }
+
+    /// What the names of its environment variables begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Tap => "TAP_ZOHO_CRM_",
+            Self::Operator => "ZOHO_CRM_",
+        }
+    }
+}
+
+/// The second schema's title, and the properties of both. The tool that takes the settings of either
+/// program does not check `streams`, which means something else to each.
+fn merge_schemas(mut first: Value, mut second: Value) -> Value {
+    first["title"] = second["title"].take();
+    for key in ["$defs", "properties"] {
+        let Some(Value::Object(more)) = second.get_mut(key).map(Value::take) else { continue };
+        for (name, schema) in more {
+            let both = first[key].get(&name).is_some();
+            first[key][&name] = if both { Value::Bool(true) } else { schema };
+        }
+    }
+    first
+}
+
+/// Checked settings of a program.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    whole: Map<String, Value>,
+    origin: String,
+}
+
+impl Settings {
+    /// Reads the files in order, later ones winning, and checks what comes out.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a variable is not set, or a value is not what the schema allows.
+    pub fn load(program: Program, configs: &[PathBuf]) -> Result<Self, SettingsError> {
+        if configs.is_empty() {
+            return Err(SettingsError::Usage {
+                message: "no settings are given".into(),
+                hint: "name a JSON file with `--config`; `--about=markdown` explains every key".into(),
+            });
+        }
+        let schema = program.schema();
+        let mut whole = Map::new();
+        for path in configs {
+            let (settings, by_hand) = match path.to_str() {
+                Some("ENV") => (from_environment(program, &schema), false),
+                _ => (from_file(path)?, true),
+            };
+            whole.extend(known_keys(settings, &schema, path, by_hand)?);
+        }
+        let origin = configs.last().map(|path| path.display().to_string()).unwrap_or_default();
+        let settings = Self { whole, origin };
+        settings.check(&schema)?;
+        Ok(settings)
+    }
+
+    fn check(&self, schema: &Value) -> Result<(), SettingsError> {
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(schema)
+            .expect("the schemas of the settings are valid");
+        let whole = Value::Object(self.whole.clone());
+        let Some(error) = validator.iter_errors(&whole).next() else { return self.check_sign_in() };
+        let pointer = error.instance_path().to_string();
+        let secret = schema.pointer(&format!("/properties{pointer}/secret")).is_some();
+        let message = if secret { error.masked().to_string() } else { error.to_string() };
+        let what = if pointer.is_empty() { message } else { format!("{pointer}: {message}") };
+        Err(self.invalid(what, Some("`--about=markdown` explains every key".to_owned())))
+    }
+
+    fn check_sign_in(&self) -> Result<(), SettingsError> {
+        if self.whole.contains_key("refresh_token") || self.whole.contains_key("grant_code") {
+            return Ok(());
+        }
+        let hint = "README, \"Your own account\", shows how to get one";
+        Err(self.invalid(
+            "one of \"refresh_token\" and \"grant_code\" is a required property".into(),
+            Some(hint.into()),
+        ))
+    }
+
+    fn invalid(&self, what: String, hint: Option<String>) -> SettingsError {
+        SettingsError::Invalid { origin: self.origin.clone(), what, hint }
+    }
+
+    /// A program's own settings.
+    ///
+    /// # Errors
+    /// When a value passed the schema and still is none that the program can use.
+    pub fn own<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
+        let whole = Value::Object(self.whole.clone());
+        serde_json::from_value(whole).map_err(|error| self.invalid(error.to_string(), None))
+    }
+
+    /// Where memory between runs is kept.
+    pub fn state_dir(&self) -> PathBuf {
+        self.text("state_dir").map_or_else(default_state_dir, PathBuf::from)
+    }
+
+    /// The settings of the connection.
+    ///
+    /// # Errors
+    /// When a value passed the schema and still is none that the client can use.
+    pub fn connection(&self) -> Result<Connection, SettingsError> {
+        let secret = |key: &str| self.text(key).map(Secret::new);
+        let id = self.text("client_id").unwrap_or_default();
+        let mut connection =
+            Connection::new(id, secret("client_secret").unwrap_or_else(|| Secret::new("")), self.state_dir());
+        connection.refresh_token = secret("refresh_token");
+        connection.grant_code = secret("grant_code");
+        if let Some(data_center) = self.read("data_center")? {
+            connection.data_center = data_center;
+        }
+        if let Some(environment) = self.read("environment")? {
+            connection.environment = environment;
+        }
+        connection.api_url = self.text("api_url").map(str::to_owned);
+        connection.accounts_url = self.text("accounts_url").map(str::to_owned);
+        connection.content_url = self.text("content_url").map(str::to_owned);
+        connection.max_concurrency = self.read("max_concurrency")?;
+        if let Some(user_agent) = self.text("user_agent") {
+            connection.user_agent = user_agent.to_owned();
+        }
+        connection.ca_file = self.text("ca_file").map(PathBuf::from);
+        connection.credits.per_run = self.at("/api_credits/per_run").and_then(Value::as_u64);
+        connection.credits.reserve_percent =
+            self.read_at("/api_credits/reserve_percent")?.unwrap_or_default();
+        connection.credits.per_day = self.read("daily_credits")?;
+        connection.credits.addon = self.read("addon_credits")?.unwrap_or_default();
+        let retry = &mut connection.retry;
+        retry.max_attempts = self.read_at("/retry/max_attempts")?.unwrap_or(retry.max_attempts);
+        let seconds = |pointer: &str| self.at(pointer).and_then(Value::as_f64).map(Duration::from_secs_f64);
+        retry.base = seconds("/retry/first_pause_seconds").unwrap_or(retry.base);
+        retry.cap = seconds("/retry/longest_pause_seconds").unwrap_or(retry.cap).max(retry.base);
+        Ok(connection)
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.whole.get(key).and_then(Value::as_str)
+    }
+
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        let (key, rest) = pointer[1..].split_once('/').unwrap_or((&pointer[1..], ""));
+        self.whole.get(key)?.pointer(&if rest.is_empty() { String::new() } else { format!("/{rest}") })
+    }
+
+    fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SettingsError> {
+        self.read_at(&format!("/{key}"))
+    }
+
+    fn read_at<T: DeserializeOwned>(&self, pointer: &str) -> Result<Option<T>, SettingsError> {
+        let read = self.at(pointer).map(|value| serde_json::from_value(value.clone())).transpose();
+        read.map_err(|error| self.invalid(format!("{pointer}: {error}"), None))
+    }
+}
+
+/// The user's folder for what programs remember between runs.
+fn default_state_dir() -> PathBuf {
+    let set =
+        |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local").join("state")));
+    base.unwrap_or_else(std::env::temp_dir).join("zoho-crm")
+}
+
+fn from_file(path: &Path) -> Result<Map<String, Value>, SettingsError> {
+    let origin = path.display().to_string();
+    match files::json(path)? {
+        Value::Object(mut settings) => {
+            for (key, value) in &mut settings {
+                substitute(value, &format!("/{key}"), &origin)?;
+            }
+            Ok(settings)
+        }
+        other => {
+            let what = format!(
+                "the settings are an object, not `{}`",
+                other.to_string().chars().take(40).collect::<String>()
+            );
+            Err(SettingsError::Invalid { origin, what, hint: None })
+        }
+    }
+}
+
+/// Puts the environment's variables into strings: `${NAME}`; `$${NAME}` stands for the text itself.
+fn substitute(value: &mut Value, pointer: &str, origin: &str) -> Result<(), SettingsError> {
+    match value {
+        Value::String(text) => *text = substituted(text, pointer, origin)?,
+        Value::Array(items) => {
+            for (at, item) in items.iter_mut().enumerate() {
+                substitute(item, &format!("{pointer}/{at}"), origin)?;
+            }
+        }
+        Value::Object(entries) => {
+            for (key, item) in entries {
+                substitute(item, &format!("{pointer}/{key}"), origin)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn substituted(text: &str, pointer: &str, origin: &str) -> Result<String, SettingsError> {
+    let mut done = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((variable, behind)) = after.split_once('}') else { break };
+        if let Some(before) = before.strip_suffix('$') {
+            done.extend([before, "${", variable, "}"]);
+        } else {
+            let value = std::env::var(variable).map_err(|_| SettingsError::Variable {
+                origin: origin.to_owned(),
+                pointer: pointer.to_owned(),
+                variable: variable.to_owned(),
+            })?;
+            done.extend([before, &value]);
+        }
+        rest = behind;
+    }
+    done.push_str(rest);
+    Ok(done)
+}
+
+/// Settings from the environment: `TAP_ZOHO_CRM_CLIENT_ID` is `client_id`. What is no string by the
+/// schema is read as JSON.
+fn from_environment(program: Program, schema: &Value) -> Map<String, Value> {
+    let read = |(name, value): (String, String)| {
+        let key = name.strip_prefix(program.prefix())?.to_lowercase();
+        let property = &schema["properties"][&key];
+        let is_text = property["type"] == "string" || property.get("enum").is_some();
+        let json = (!is_text).then(|| serde_json::from_str(&value).ok()).flatten();
+        Some((key, json.unwrap_or(Value::String(value))))
+    };
+    std::env::vars().filter_map(read).collect()
+}
+
+/// Refuses keys nobody knows in a file written by hand; elsewhere, and where a platform is known to
+/// add them, they are passed over with a warning.
+fn known_keys(
+    settings: Map<String, Value>,
+    schema: &Value,
+    path: &Path,
+    by_hand: bool,
+) -> Result<Map<String, Value>, SettingsError> {
+    let properties = schema["properties"].as_object().expect("the schema has properties");
+    let open = schema["additionalProperties"] == Value::Bool(true);
+    let mut known = Map::new();
+    for (key, value) in settings {
+        if properties.contains_key(&key) || open {
+            known.insert(key, value);
+        } else if !by_hand || PLATFORM_KEYS.contains(&key.as_str()) {
+            tracing::warn!(key, "setting is not one of ours and is passed over");
+        } else {
+            let hint = match similar(&key, properties.keys().map(String::as_str)) {
+                Some(close) => format!("did you mean \"{close}\"? `--about=markdown` explains every key"),
+                None => "`--about=markdown` explains every key".to_owned(),
+            };
+            let what = format!("/{key}: there is no such setting");
+            return Err(SettingsError::Invalid {
+                origin: path.display().to_string(),
+                what,
+                hint: Some(hint),
+            });
+        }
+    }
+    Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_is_valid_and_every_property_explained() {
+        for program in [Program::Tap, Program::Operator] {
+            let schema = program.schema();
+            assert!(jsonschema::meta::is_valid(&schema), "{program:?}");
+            for (key, property) in schema["properties"].as_object().expect("has properties") {
+                assert!(property == true || property["description"].is_string(), "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn variables_are_put_in_and_a_missing_one_is_named() {
+        let home = std::env::var("PATH").expect("PATH is set");
+        assert_eq!(substituted("a ${PATH} b", "/x", "c.json").expect("is set"), format!("a {home} b"));
+        assert_eq!(substituted("$${PATH} $5 ${", "/x", "c.json").expect("nothing to do"), "${PATH} $5 ${");
+        let missing = substituted("${NOBODY_SETS_THIS}", "/client_secret", "c.json").expect_err("is not set");
+        assert_eq!(
+            missing.to_string(),
+            "c.json: /client_secret names the environment variable `NOBODY_SETS_THIS`, which is not set"
+        );
+    }
+}

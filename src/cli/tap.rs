@@ -1,0 +1,84 @@
+//! `tap-zoho-crm`: discovery or a sync.
+
+use super::about::about;
+use super::args::TapArgs;
+use super::files;
+use super::progress::{Screen, TapProgress};
+use super::settings::{Program, Settings};
+use crate::diagnostic::thousands;
+use crate::error::{Error, SettingsError};
+use crate::protocol::catalog::Catalog;
+use crate::protocol::state::State;
+use crate::protocol::writer::MessageWriter;
+use crate::tap::TapConfig;
+use crate::tap::discover::{Discovery, discover};
+use crate::tap::extract::Sync;
+use crate::zoho::Client;
+use serde_json::Value;
+use std::io::stdout;
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the tap.
+pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> Result<(), Error> {
+    if let Some(format) = args.about {
+        return Ok(MessageWriter::new(stdout()).document(&about(Program::Tap, format))?);
+    }
+    let settings = Settings::load(Program::Tap, &args.config)?;
+    let config: TapConfig = settings.own()?;
+    let client = Client::new(settings.connection()?)?;
+    let catalog = args.catalog.as_deref().map(catalog).transpose()?;
+    let state = args.state.as_deref().map(files::state).transpose()?.unwrap_or(Value::Null);
+    let state = State::read(state)?;
+    if args.discover {
+        let discovery = discovered(&client, &config, &screen, &shutdown).await?;
+        let text = serde_json::to_string_pretty(&discovery.catalog).expect("a catalog is JSON");
+        return Ok(MessageWriter::new(stdout()).document(&text)?);
+    }
+    let catalog = match catalog {
+        Some(catalog) => catalog,
+        None => discovered(&client, &config, &screen, &shutdown).await?.catalog,
+    };
+    if !catalog.streams.iter().any(|entry| entry.is_selected()) {
+        tracing::warn!("no stream of the catalog is selected, so nothing is read");
+    }
+    let spool_dir = settings.state_dir().join("spool");
+    let observer = TapProgress::new(screen.clone());
+    let sync = Sync { client, config, spool_dir, out: stdout(), observer, shutdown };
+    let summary = sync.run(&catalog, state).await?;
+    screen.say(&summary.to_string());
+    Ok(())
+}
+
+async fn discovered(
+    client: &Client,
+    config: &TapConfig,
+    screen: &Screen,
+    shutdown: &CancellationToken,
+) -> Result<Discovery, Error> {
+    let discovery = tokio::select! {
+        () = shutdown.cancelled() => return Err(crate::tap::Error::Interrupted.into()),
+        found = discover(client, config) => found?,
+    };
+    let fields: usize = discovery.catalog.streams.iter().map(|entry| entry.properties().count()).sum();
+    let credits = client.usage().credits.total();
+    screen.say(&format!(
+        "Found {} streams with {} fields, for {} credits.",
+        discovery.catalog.streams.len(),
+        thousands(fields as u64),
+        thousands(credits)
+    ));
+    for skipped in &discovery.skipped {
+        screen.say(&format!("Skipped: {} ({})", skipped.module, skipped.reason));
+    }
+    Ok(discovery)
+}
+
+fn catalog(path: &Path) -> Result<Catalog, SettingsError> {
+    let value = files::json(path)?;
+    serde_json::from_value(value).map_err(|error| SettingsError::Invalid {
+        origin: path.display().to_string(),
+        what: format!("is no catalog: {error}"),
+        hint: Some("`tap-zoho-crm --config … --discover` writes one".to_owned()),
+    })
+}
