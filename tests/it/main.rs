@@ -3,6 +3,7 @@
 //! - `architecture`: who may import whom.
 //! - `client`: every API method of the client against the local Zoho.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
+//! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 
 #![allow(missing_docs)]
@@ -14,4 +15,5 @@ mod emulator_bulk;
 mod emulator_bulk_write;
 mod emulator_coql;
 mod emulator_core;
+mod killed;
 mod tap;

@@ -1,4 +1,5 @@
 //! What several subjects need.
 
 pub mod context;
+pub mod killed;
 pub mod zylker;

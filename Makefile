@@ -1,0 +1,45 @@
+# Thin: each target is a line or two, and CI runs the same ones.
+
+CARGO ?= cargo
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+ifeq ($(NEXTEST),yes)
+RUN_TESTS = $(CARGO) nextest run
+else
+RUN_TESTS = $(CARGO) test
+endif
+
+.PHONY: demo test test-interop soak soak-slice check bench doc install clean
+
+demo: ## show discovery, tap and target at work, without an account
+	$(CARGO) build --quiet
+	target/debug/zoho-crm demo
+
+test: check doc ## format, lints, docs with warnings denied, all tests
+	$(RUN_TESTS) --locked
+
+check: ## format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: ## the library's documentation
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	$(CARGO) test --locked --doc --quiet
+
+test-interop: ## third-party tools against our programs; needs Python 3.11
+	$(CARGO) build --locked
+	python3 tests/interop/run.py
+
+soak: ## the full figures, release build
+	SOAK=full $(RUN_TESTS) --locked --release --test soak $(SOAK_ARGS)
+
+soak-slice: ## ten minutes of the soak, another part each time
+	SOAK=slice $(RUN_TESTS) --locked --release --test soak
+
+bench: ## the codec in rows/s and MB/s
+	$(CARGO) bench --bench codec
+
+install: ## the three programs into ~/.cargo/bin
+	$(CARGO) install --locked --path .
+
+clean:
+	$(CARGO) clean
