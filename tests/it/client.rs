@@ -350,27 +350,3 @@ async fn both_sides_count_the_same_credits() {
         .sum();
     assert_eq!(counted, usage.credits.total(), "{stats:#} {usage:?}");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_gates_keep_within_the_pools() {
-    let local = Local::with_rows(&[("Leads", 100)]).await;
-    let client = local.client();
-    client.org().await.expect("an organisation");
-    local.fault(serde_json::json!({"match": {"path_contains": "/crm/", "times": 0},
-        "action": {"kind": "delay", "milliseconds": 10}}));
-    let calls: Vec<_> = (0..120)
-        .map(|number| {
-            let client = client.clone();
-            tokio::spawn(async move {
-                match number % 2 {
-                    0 => client.coql("select id from Leads where id is not null", 200).await.map(drop),
-                    _ => client.fields("Leads").await.map(drop),
-                }
-            })
-        })
-        .collect();
-    for call in calls {
-        call.await.expect("no panic").expect("an answer");
-    }
-    assert_eq!((client.usage().calls, client.usage().throttled), (121, 0));
-}

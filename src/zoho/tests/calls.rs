@@ -5,7 +5,7 @@ use super::{Tested, client, connection, signed_in};
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::zoho::api::records::WriteCall;
 use crate::zoho::types::Method;
-use crate::zoho::{Client, Error, ErrorKind};
+use crate::zoho::{Client, Connection, Error, ErrorKind};
 use serde_json::value::RawValue;
 use std::time::{Duration, Instant};
 
@@ -262,6 +262,40 @@ async fn an_upload_carries_file_and_headers() -> Tested {
     let seen = &server.seen("/crm/v8/upload")[0];
     assert_eq!((seen.header("feature"), seen.header("x-crm-org")), ("bulk-write", "803311224"));
     assert!(seen.body.contains("PK-file-content") && seen.body.contains("contacts.zip"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_keep_within_the_pools() -> Tested {
+    let org =
+        r#"{"org":[{"id":"1","license_details":{"paid_type":"enterprise","users_license_purchased":1}}]}"#;
+    for (max_concurrency, heavy, peak) in
+        [(None, false, 20), (None, true, 10), (Some(3), false, 3), (Some(3), true, 3)]
+    {
+        let folder = tempfile::tempdir()?;
+        let server = Server::start(signed_in(move |seen, _| match seen.path.as_str() {
+            "/crm/v8/org" => Reply::json(200, org),
+            _ => Reply::json(200, "{}").after(Duration::from_millis(20)),
+        }))
+        .await?;
+        let client = Client::new(Connection { max_concurrency, ..connection(&server.url, folder.path()) })?;
+        client.org().await?;
+        let calls: Vec<_> = (0..60)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    match heavy {
+                        true => client.coql("select id from Leads where id is not null", 200).await.map(drop),
+                        false => client.modules().await.map(drop),
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await??;
+        }
+        assert_eq!(server.peak(), peak, "{max_concurrency:?} {heavy}");
+    }
     Ok(())
 }
 

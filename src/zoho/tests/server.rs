@@ -3,7 +3,9 @@
 //! Raw sockets, because the tests need what a real server avoids: answers that break off.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -33,6 +35,8 @@ pub(super) struct Reply {
     cut_at: Option<usize>,
     /// Break the connection instead of answering.
     silent: bool,
+    /// Time that passes before the answer.
+    delay: Duration,
 }
 
 impl Reply {
@@ -41,7 +45,14 @@ impl Reply {
     }
 
     pub(super) fn bytes(status: u16, body: &[u8]) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_vec(), cut_at: None, silent: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.to_vec(),
+            cut_at: None,
+            silent: false,
+            delay: Duration::ZERO,
+        }
     }
 
     /// Reads the request, then hangs up.
@@ -51,6 +62,12 @@ impl Reply {
 
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Takes this long.
+    pub(super) fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
         self
     }
 
@@ -77,6 +94,14 @@ impl Reply {
 pub(super) struct Server {
     pub(super) url: String,
     log: Arc<Mutex<Vec<Seen>>>,
+    open: Arc<Open>,
+}
+
+/// How many requests are being answered, and how many were at most.
+#[derive(Default)]
+struct Open {
+    now: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl Server {
@@ -87,14 +112,20 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (shared, answer) = (Arc::clone(&log), Arc::new(answer));
+        let open = Arc::new(Open::default());
+        let (shared, counted, answer) = (Arc::clone(&log), Arc::clone(&open), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (log, answer) = (Arc::clone(&shared), Arc::clone(&answer));
-                tokio::spawn(async move { serve(stream, &log, &*answer).await });
+                let (log, open, answer) = (Arc::clone(&shared), Arc::clone(&counted), Arc::clone(&answer));
+                tokio::spawn(async move { serve(stream, &log, &open, &*answer).await });
             }
         });
-        Ok(Self { url, log })
+        Ok(Self { url, log, open })
+    }
+
+    /// Most requests that were being answered at once.
+    pub(super) fn peak(&self) -> usize {
+        self.open.peak.load(Ordering::SeqCst)
     }
 
     /// The requests whose path starts like this.
@@ -107,9 +138,11 @@ impl Server {
 async fn serve(
     mut stream: TcpStream,
     log: &Mutex<Vec<Seen>>,
+    open: &Open,
     answer: &(dyn Fn(&Seen, usize) -> Reply + Send + Sync),
 ) -> std::io::Result<()> {
     let seen = read_request(&mut stream).await?;
+    open.peak.fetch_max(open.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
     let reply = {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let path = |seen: &Seen| seen.path.split('?').next().map(str::to_owned);
@@ -117,6 +150,8 @@ async fn serve(
         log.push(seen.clone());
         answer(&seen, before)
     };
+    tokio::time::sleep(reply.delay).await;
+    open.now.fetch_sub(1, Ordering::SeqCst);
     if !reply.silent {
         stream.write_all(reply.head().as_bytes()).await?;
         let sent = reply.cut_at.unwrap_or(reply.body.len());
