@@ -15,6 +15,7 @@
 //! | [`protocol`] | Singer's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
 //! | [`tap`] | Zoho CRM to Singer messages |
+//! | [`target`] | Singer messages into Zoho, an outcome for every row |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
 pub mod cli;
@@ -26,4 +27,5 @@ pub mod error;
 pub mod protocol;
 pub mod secret;
 pub mod tap;
+pub mod target;
 pub mod zoho;

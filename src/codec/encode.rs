@@ -105,6 +105,11 @@ impl Kind {
         }
     }
 
+    /// Whether queries write the values without quotes.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Integer | Self::BigInteger | Self::Decimal)
+    }
+
     /// The `format` that a bulk write mapping needs, for the kinds that need one.
     pub fn bulk_format(self) -> Option<&'static str> {
         match self {

@@ -68,7 +68,7 @@ pub enum Error {
         /// The line.
         position: Position,
         /// What is wrong with it.
-        cause: MessageError,
+        cause: Box<MessageError>,
         /// Whether the line is the last one and has no newline.
         cut: bool,
     },
@@ -91,7 +91,7 @@ impl Diagnostic for Error {
             Self::Message { cut: true, .. } => {
                 Some("the tap was stopped while it wrote this line; start it again from the last STATE".to_owned())
             }
-            Self::Message { cause: MessageError::NotJson { .. }, .. } => {
+            Self::Message { cause, .. } if matches!(**cause, MessageError::NotJson { .. }) => {
                 Some("a target reads Singer messages, one JSON object a line; does the tap print its log to stdout?".to_owned())
             }
             Self::Message { position, .. } => Some(format!("the line starts at byte {}", thousands(position.offset))),
@@ -131,7 +131,7 @@ impl<'a> Line<'a> {
             position: self.position,
             cut: !self.terminated
                 && matches!(cause, MessageError::NotJson { .. } | MessageError::NotUtf8 { .. }),
-            cause,
+            cause: Box::new(cause),
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `architecture`: who may import whom.
 //! - `client`: every API method of the client against the local Zoho.
+//! - `target`: Singer messages into the local Zoho, crashes included.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `tap`: discovery and sync, by the real program against the emulator.
@@ -17,3 +18,4 @@ mod emulator_coql;
 mod emulator_core;
 mod killed;
 mod tap;
+mod target;

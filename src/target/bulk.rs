@@ -1,0 +1,303 @@
+//! One bulk write job: file, upload, create, poll, result.
+//!
+//! Follows the v8 page "Bulk Write". The match field comes first among the mapped columns, because the
+//! result repeats only the first three. Empty cells clear (`ignore_empty` false); rows that must leave a
+//! field alone are in another job.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::config::Operation;
+use super::error::Error;
+use super::ledger::{Call, Progress, Unit, Way};
+use super::matching::{self, IDENTIFYING_COLUMNS, Identity};
+use super::outcome::Outcome;
+use super::plan::{self, BULK_JOB_CREDITS};
+use super::write::{ByEntry, Effort, Job, after_resend};
+use crate::codec::archive::{ArchiveError, CsvArchive};
+use crate::codec::archive_write::{CsvZipWriter, MAX_ZIP_BYTES};
+use crate::codec::encode::Kind;
+use crate::zoho;
+use crate::zoho::api::JobState;
+use crate::zoho::api::bulk_write::{
+    BulkOperation, BulkWriteJob, BulkWriteRequest, BulkWriteResource, FieldMapping,
+};
+use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
+use crate::zoho::types::{FileId, JobId};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often a failed job is created again, where that does no harm.
+const JOB_ATTEMPTS: u32 = 3;
+
+/// The file of a job, and what its rows are known by in the result.
+struct Upload {
+    path: PathBuf,
+    bytes: u64,
+    columns: Vec<usize>,
+    identities: Vec<Identity>,
+    /// Units that no CSV can carry.
+    not_in_csv: Vec<Unit>,
+}
+
+impl Job<'_> {
+    /// Sends the rows of a call by bulk job, or waits for the job that carries them.
+    pub(super) async fn run_bulk(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
+        let upload = self.make_file(&call).await?;
+        if upload.bytes > MAX_ZIP_BYTES || !upload.not_in_csv.is_empty() {
+            return self.split(&call, upload, effort).await;
+        }
+        for attempt in 1.. {
+            if call.progress != Progress::Submitted {
+                match self.submit(&mut call, &upload, effort).await {
+                    Ok(()) => {}
+                    Err(Error::Zoho { source, .. }) if self.may_fall_back() && refuses_bulk(&source) => {
+                        tracing::info!(module = %self.batch.route.module, code = source.code(), "bulk write is refused, record calls are used");
+                        return self.run_instead(&call, self.by_records(&call.units), effort).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let id = JobId::from(call.job.clone().unwrap_or_default());
+            let job = self.poll(&id).await?;
+            let JobState::Failure(failure) = &job.status else {
+                let outcomes = self.read_result(&job, &id, &call, &upload).await?;
+                let _ = std::fs::remove_file(&upload.path);
+                return self.done(&call, outcomes).await;
+            };
+            if attempt >= JOB_ATTEMPTS || !self.may_repeat(Way::Bulk) {
+                return self.failed(call, &id, failure).await;
+            }
+            tracing::warn!(job = %id, code = failure.code, "the bulk write job failed and is created again");
+            call = Call { progress: Progress::Intent, job: None, resent: true, ..call };
+        }
+        Err(Error::Internal("an endless loop ended".to_owned()))
+    }
+
+    /// A failed job of rows that may be repeated ends the run; else its rows are unknown, never sent twice.
+    async fn failed(
+        &self,
+        mut call: Call,
+        id: &JobId,
+        failure: &zoho::api::JobFailure,
+    ) -> Result<ByEntry, Error> {
+        if self.may_repeat(Way::Bulk) {
+            call.progress = Progress::Intent;
+            call.job = None;
+            self.save(&call)?;
+            return Err(Error::Job {
+                job: id.to_string(),
+                module: self.batch.route.module.clone(),
+                code: failure.code.clone(),
+                message: failure.message.clone(),
+            });
+        }
+        let outcome = Outcome {
+            code: Some(failure.code.clone()).filter(|code| !code.is_empty()),
+            job_id: Some(id.to_string()),
+            ..Outcome::unknown(format!("the bulk write job failed: {}", failure.message))
+        };
+        let outcomes = vec![outcome; call.units.len()];
+        self.done(&call, outcomes).await
+    }
+
+    async fn make_file(&self, call: &Call) -> Result<Upload, Error> {
+        let route = &self.batch.route;
+        let laid = self.lay(&call.units[0]).await?;
+        // All units of a bulk call carry the same columns; those of the match come first.
+        let columns: Vec<usize> = laid.members.keys().copied().collect();
+        let header: Vec<&str> = columns.iter().map(|place| route.columns[*place].field.as_str()).collect();
+        let path = self.writer.folder.join(format!("{}-{}.zip", self.batch.id, call.number));
+        let mut file = CsvZipWriter::create(&path, &self.file_name(), &header)?;
+        let mut identities = Vec::with_capacity(call.units.len());
+        let mut not_in_csv = Vec::new();
+        let mut cells = vec![String::new(); columns.len()];
+        for unit in &call.units {
+            let laid = self.lay(unit).await?;
+            let fits = columns.iter().zip(&mut cells).try_for_each(|(place, cell)| {
+                cell.clear();
+                laid.members
+                    .get(place)
+                    .map_or(Ok(()), |value| route.columns[*place].kind.write_cell(value, cell))
+            });
+            if fits.is_err() {
+                not_in_csv.push(unit.clone());
+                continue;
+            }
+            file.write_row(cells.iter().map(String::as_str))?;
+            identities.push(Identity::of(cells.iter().map(String::as_str)));
+        }
+        let bytes = file.finish()?;
+        Ok(Upload { path, bytes, columns, identities, not_in_csv })
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}.csv", self.batch.id)
+    }
+
+    /// Makes smaller files of one that is too large; what no CSV can carry goes by record calls.
+    async fn split(&self, call: &Call, upload: Upload, effort: &mut Effort) -> Result<ByEntry, Error> {
+        let _ = std::fs::remove_file(&upload.path);
+        let mut ways = self.by_records(&upload.not_in_csv);
+        let rest: Vec<Unit> =
+            call.units.iter().filter(|unit| !upload.not_in_csv.contains(unit)).cloned().collect();
+        let parts = 1 + (upload.bytes / MAX_ZIP_BYTES) as usize;
+        if parts > 1 && rest.len() < 2 {
+            return Err(Error::Internal("one row does not fit into a bulk write file".to_owned()));
+        }
+        for part in rest.chunks(rest.len().div_ceil(parts).max(1)) {
+            ways.push((Way::Bulk, part.to_vec()));
+        }
+        self.run_instead(call, ways, effort).await
+    }
+
+    fn by_records(&self, units: &[Unit]) -> Vec<(Way, Vec<Unit>)> {
+        let way = plan::record_way(&self.batch.route);
+        units.chunks(MAX_ROWS_PER_WRITE).map(|units| (way, units.to_vec())).collect()
+    }
+
+    /// Uploads the file and creates the job; the ledger knows before and after.
+    async fn submit(&self, call: &mut Call, upload: &Upload, effort: &mut Effort) -> Result<(), Error> {
+        let writer = self.writer;
+        let module = &self.batch.route.module;
+        if writer.shutdown.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        // An upload alone writes nothing; only the create call needs an intent.
+        let file =
+            writer.client.bulk_write_upload(&upload.path, &writer.org).await.map_err(|error| {
+                Error::zoho(format!("cannot upload a bulk write file for {module}"), error)
+            })?;
+        let request = self.request(file, upload);
+        self.intend(call)?;
+        let mut attempt = 1;
+        loop {
+            match writer.client.bulk_write_create(&request).await {
+                Ok(id) => {
+                    effort.jobs += 1;
+                    effort.credits += BULK_JOB_CREDITS;
+                    call.progress = Progress::Submitted;
+                    call.job = Some(id.to_string());
+                    return self.save(call);
+                }
+                Err(error) => {
+                    let doing = format!("cannot create a bulk write job for {module}");
+                    self.after_failure(call, error, &doing, attempt).await?;
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    fn request(&self, file_id: FileId, upload: &Upload) -> BulkWriteRequest {
+        let route = &self.batch.route;
+        let mapping = |(index, place): (usize, &usize)| {
+            let column = &route.columns[*place];
+            let find_by = match &column.lookup {
+                Some(lookup) => Some(lookup.field.clone()),
+                None => (column.kind == Kind::Lookup).then(|| "id".to_owned()),
+            };
+            FieldMapping {
+                api_name: column.field.clone(),
+                index: Some(index),
+                find_by,
+                format: column.kind.bulk_format().map(str::to_owned),
+                ..FieldMapping::default()
+            }
+        };
+        BulkWriteRequest {
+            operation: match route.operation {
+                Operation::Insert => BulkOperation::Insert,
+                Operation::Update => BulkOperation::Update,
+                Operation::Upsert => BulkOperation::Upsert,
+            },
+            ignore_empty: false,
+            resources: vec![BulkWriteResource {
+                module: route.module.clone(),
+                file_id,
+                file_names: vec![self.file_name()],
+                find_by: route.match_on.first().cloned(),
+                field_mappings: upload.columns.iter().enumerate().map(mapping).collect(),
+            }],
+        }
+    }
+
+    /// Asks for the job until it is done; a job in a queue may take its time.
+    async fn poll(&self, id: &JobId) -> Result<BulkWriteJob, Error> {
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if self.writer.shutdown.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let job = self
+                .writer
+                .client
+                .bulk_write_status(id)
+                .await
+                .map_err(|error| Error::zoho(format!("cannot ask for bulk write job `{id}`"), error))?;
+            if matches!(job.status, JobState::Completed | JobState::Failure(_)) {
+                return Ok(job);
+            }
+            if let Some(limit) = self.writer.config.job_timeout.filter(|limit| begun.elapsed() > *limit) {
+                let module = self.batch.route.module.clone();
+                return Err(Error::JobTimeout { job: id.to_string(), module, seconds: limit.as_secs() });
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.writer.shutdown.cancelled() => return Err(Error::Interrupted),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn read_result(
+        &self,
+        job: &BulkWriteJob,
+        id: &JobId,
+        call: &Call,
+        upload: &Upload,
+    ) -> Result<Vec<Outcome>, Error> {
+        let Some(url) = &job.download_url else {
+            return Ok(vec![
+                Outcome {
+                    job_id: Some(id.to_string()),
+                    ..Outcome::unknown("the job has no result file")
+                };
+                call.units.len()
+            ]);
+        };
+        let path = upload.path.with_extension("result.zip");
+        self.writer.client.bulk_write_download(url, &path).await.map_err(|error| {
+            Error::zoho(format!("cannot download the result of bulk write job `{id}`"), error)
+        })?;
+        let wrong = |source: ArchiveError| Error::Result { job: id.to_string(), source: Box::new(source) };
+        let mut archive = CsvArchive::open(&path).map_err(wrong)?;
+        let csv = archive.csv().map_err(wrong)?;
+        let route = &self.batch.route;
+        let columns = upload.columns.len().min(IDENTIFYING_COLUMNS);
+        let outcomes = matching::outcomes(csv, &upload.identities, columns, route, id.as_str())
+            .map_err(|error| wrong(ArchiveError::Damaged { path: path.clone(), source: error.into() }))?;
+        let _ = std::fs::remove_file(&path);
+        Ok(outcomes.into_iter().map(|outcome| after_resend(outcome, call)).collect())
+    }
+}
+
+/// Whether Zoho refused the job for what it is, so that record calls may still do.
+fn refuses_bulk(error: &zoho::Error) -> bool {
+    const CODES: [&str; 9] = [
+        "MODULE_NOT_AVAILABLE",
+        "MODULE_NOT_SUPPORTED",
+        "NOT_SUPPORTED",
+        "INVALID_MODULE",
+        "INVALID_FIELD",
+        "FIELD_NOT_SUPPORTED",
+        "MANDATORY_FIELDS_NOT_MAPPED",
+        "HEADER_LIMIT_EXCEEDED",
+        "INVALID_FORMAT",
+    ];
+    !error.in_doubt() && error.code().is_some_and(|code| CODES.contains(&code))
+}

@@ -1,0 +1,254 @@
+//! What ends a target run, and what to do about it.
+
+use std::path::PathBuf;
+
+use super::config::ConfigError;
+use super::ledger::LedgerError;
+use crate::codec::archive::ArchiveError;
+use crate::codec::archive_write::WriteError;
+use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
+use crate::protocol::reader;
+use crate::zoho;
+
+/// A failed run. Whatever was accepted before is written or stands in the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that cannot work.
+    #[error(transparent)]
+    Config(#[from] Box<ConfigError>),
+    /// The input is not Singer.
+    #[error("{source}")]
+    Input {
+        /// What is wrong.
+        source: Box<reader::Error>,
+        /// What became of the lines before it.
+        before: Option<Before>,
+    },
+    /// A message that is Singer, but comes in the wrong order or asks for what is not there.
+    #[error("line {} of stdin: {what}", thousands(*.line))]
+    Order {
+        /// The line.
+        line: u64,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+        /// What became of the lines before it.
+        before: Option<Before>,
+    },
+    /// A record that breaks the SCHEMA of its stream.
+    #[error("line {} of stdin: {what}", thousands(*.line))]
+    Record {
+        /// The line.
+        line: u64,
+        /// What is wrong.
+        what: String,
+        /// What became of the lines before it.
+        before: Option<Before>,
+    },
+    /// Zoho, or the way to it, failed.
+    #[error("{doing}")]
+    Zoho {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        #[source]
+        source: Box<zoho::Error>,
+    },
+    /// A bulk job that Zoho gave up.
+    #[error("bulk write job `{job}` for {module} failed: {code} {message}")]
+    Job {
+        /// The job.
+        job: String,
+        /// The module.
+        module: String,
+        /// Zoho's code.
+        code: String,
+        /// Zoho's message.
+        message: String,
+    },
+    /// A bulk job that takes longer than `job_timeout`.
+    #[error("bulk write job `{job}` for {module} is not done after {seconds} s")]
+    JobTimeout {
+        /// The job.
+        job: String,
+        /// The module.
+        module: String,
+        /// The time waited.
+        seconds: u64,
+    },
+    /// A write that may or may not have been executed and cannot be repeated.
+    #[error("{} of batch `{batch}` may or may not be in {module}: the call was cut off before its answer ({})", counted(*.count), numbered(.lines))]
+    InDoubt {
+        /// The batch.
+        batch: String,
+        /// The module.
+        module: String,
+        /// Rows concerned.
+        count: u64,
+        /// Input lines of the first of them.
+        lines: Vec<u64>,
+        /// The cause, when it happened in this run.
+        #[source]
+        source: Option<Box<zoho::Error>>,
+    },
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The result file of a job is not what it should be.
+    #[error("the result of bulk write job `{job}` cannot be read")]
+    Result {
+        /// The job.
+        job: String,
+        /// The cause.
+        #[source]
+        source: Box<ArchiveError>,
+    },
+    /// A bulk write file could not be made.
+    #[error(transparent)]
+    File(#[from] WriteError),
+    /// Rows on their way could not be stored or read back.
+    #[error("the rows of a batch cannot be stored or read")]
+    Spool(#[source] std::io::Error),
+    /// Results or rejected rows could not be written.
+    #[error("cannot write results to `{}`", .path.display())]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// STATE values or results could not be written to stdout.
+    #[error("cannot write to stdout")]
+    Output(#[source] std::io::Error),
+    /// Told to stop.
+    #[error("stopped before the end of the input")]
+    Interrupted,
+    /// A broken promise of our own.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// What became of the lines before a bad one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// Lines before it.
+    pub lines: u64,
+    /// The last STATE that was printed.
+    pub state: Option<String>,
+}
+
+impl Before {
+    fn hint(&self) -> String {
+        let lines = thousands(self.lines);
+        match &self.state {
+            Some(state) => format!(
+                "the {lines} lines before it are written and confirmed up to state {}; nothing after it was sent",
+                crate::protocol::message::shorten(state)
+            ),
+            None => format!(
+                "the {lines} lines before it are written, no STATE is confirmed; nothing after it was sent"
+            ),
+        }
+    }
+}
+
+impl Error {
+    /// A failed call, and what it was for.
+    pub fn zoho(doing: impl Into<String>, source: zoho::Error) -> Self {
+        Self::Zoho { doing: doing.into(), source: Box::new(source) }
+    }
+
+    /// Adds what became of the lines before a bad one.
+    #[must_use]
+    pub fn with_before(mut self, found: Before) -> Self {
+        if let Self::Input { before, .. } | Self::Order { before, .. } | Self::Record { before, .. } =
+            &mut self
+        {
+            *before = Some(found);
+        }
+        self
+    }
+
+    /// Whether the input is to blame; then everything before the bad line is still written.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::Input { .. } | Self::Order { .. } | Self::Record { .. } | Self::Config(_))
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Box::new(error))
+    }
+}
+
+impl From<reader::Error> for Error {
+    fn from(error: reader::Error) -> Self {
+        Self::Input { source: Box::new(error), before: None }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Spool(error)
+    }
+}
+
+fn counted(count: u64) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{} rows", thousands(count)) }
+}
+
+fn numbered(lines: &[u64]) -> String {
+    let numbers: Vec<String> = lines.iter().map(|line| thousands(*line)).collect();
+    format!("input {} {}", if lines.len() == 1 { "line" } else { "lines" }, numbers.join("; "))
+}
+
+impl Diagnostic for Error {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Config(_) => ErrorClass::Config,
+            Self::Input { source, .. } => source.class(),
+            Self::Order { .. } => ErrorClass::Protocol,
+            Self::Record { .. } => ErrorClass::Data,
+            Self::Zoho { source, .. } => source.class(),
+            Self::Job { .. } | Self::JobTimeout { .. } => ErrorClass::Retriable,
+            Self::InDoubt { .. } => ErrorClass::InDoubt,
+            Self::Ledger(error) => error.class(),
+            Self::Result { .. } => ErrorClass::Data,
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ErrorClass::Closed,
+            Self::File(_) | Self::Spool(_) | Self::Report { .. } | Self::Output(_) => ErrorClass::Retriable,
+            Self::Interrupted => ErrorClass::Interrupted,
+            Self::Internal(_) => ErrorClass::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint.clone(),
+            Self::Input { source, before } => join(source.hint(), before.as_ref()),
+            Self::Order { hint, before, .. } => join(hint.clone(), before.as_ref()),
+            Self::Record { before, .. } => join(None, before.as_ref()),
+            Self::Zoho { source, .. } => source.hint(),
+            Self::Ledger(error) => error.hint(),
+            Self::InDoubt { batch, .. } => Some(format!(
+                "look in Zoho whether the rows are there, then `zoho-crm jobs resolve --forget {batch}` (take them as \
+                 written) or `zoho-crm jobs resolve --resend {batch}` (send them again), and start the pipeline again; \
+                 a unique match field makes this go away"
+            )),
+            Self::JobTimeout { .. } => Some(
+                "it goes on without us; the next run waits for it and sends none of its rows again"
+                    .to_owned(),
+            ),
+            Self::Job { .. } => Some("nothing is lost: the next run sends its rows again".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn join(advice: Option<String>, before: Option<&Before>) -> Option<String> {
+    match (advice, before.map(Before::hint)) {
+        (Some(advice), Some(before)) => Some(format!("{advice}; {before}")),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,61 @@
+//! Rows accepted earlier, looked up when a tap sends them again.
+
+use rusqlite::params;
+
+use super::{Accepted, Ledger, Result, signed};
+
+impl Ledger {
+    /// The latest accepted row of a key.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn latest(&self, lane: i64, key: u128) -> Result<Option<Accepted>> {
+        self.accepted(
+            "SELECT id, run, hash, replayed, outcome FROM rows WHERE lane = ?1 AND key = ?2 AND ok
+             ORDER BY run DESC, line DESC, id DESC LIMIT 1",
+            params![lane, key.to_be_bytes()],
+        )
+    }
+
+    /// One accepted row without a key, of runs before `run`, after skipping `taken` equal ones.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn keyless(&self, lane: i64, hash: u128, run: i64, taken: u64) -> Result<Option<Accepted>> {
+        self.accepted(
+            "SELECT id, run, hash, replayed, outcome FROM rows
+             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok AND run < ?3 ORDER BY id LIMIT 1 OFFSET ?4",
+            params![lane, hash.to_be_bytes(), run, signed(taken)],
+        )
+    }
+
+    fn accepted(&self, sql: &str, params: impl rusqlite::Params) -> Result<Option<Accepted>> {
+        let db = self.db();
+        let mut query = db.prepare_cached(sql)?;
+        let mut rows = query.query(params)?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Accepted {
+            id: row.get(0)?,
+            run: row.get(1)?,
+            hash: u128::from_be_bytes(row.get(2)?),
+            replayed: row.get(3)?,
+            outcome: serde_json::from_str(&row.get::<_, String>(4)?)?,
+        }))
+    }
+
+    /// Records rows seen again as rows of this run: number in the ledger and new input line.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn take_over(&self, run: i64, rows: &[(i64, u64)]) -> Result<()> {
+        self.transact(|tx| {
+            let mut update = tx.prepare_cached(
+                "UPDATE rows SET run = ?2, line = ?3, replayed = 1, batch = NULL, entry = NULL WHERE id = ?1",
+            )?;
+            for (id, line) in rows {
+                update.execute(params![id, run, signed(*line)])?;
+            }
+            Ok(())
+        })
+    }
+}

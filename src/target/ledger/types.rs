@@ -1,0 +1,150 @@
+//! What the ledger holds, as values.
+
+use std::path::PathBuf;
+
+use crate::target::mapping::Route;
+use crate::target::outcome::Outcome;
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing was sent.
+    Planned,
+    /// It may have been sent.
+    Intent,
+    /// A bulk job with a known id carries it.
+    Submitted,
+    /// Answered.
+    Done,
+}
+
+impl Progress {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Intent => "intent",
+            Self::Submitted => "submitted",
+            Self::Done => "done",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        match text {
+            "planned" => Self::Planned,
+            "submitted" => Self::Submitted,
+            "done" => Self::Done,
+            _ => Self::Intent,
+        }
+    }
+}
+
+/// The way rows are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A bulk write job with the route's operation.
+    Bulk,
+    /// A record call that creates.
+    Insert,
+    /// A record call that changes by id.
+    Update,
+    /// A record call that changes or creates.
+    Upsert,
+}
+
+impl Way {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Upsert => "upsert",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        match text {
+            "insert" => Self::Insert,
+            "update" => Self::Update,
+            "upsert" => Self::Upsert,
+            _ => Self::Bulk,
+        }
+    }
+}
+
+/// Rows of a batch that are sent as one: entry numbers, the later laid over the earlier.
+pub type Unit = Vec<u32>;
+
+/// A call as it is planned and stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Number within the batch.
+    pub number: u32,
+    /// The way its rows are sent.
+    pub way: Way,
+    /// Its rows.
+    pub units: Vec<Unit>,
+    /// How far it is.
+    pub progress: Progress,
+    /// The bulk job.
+    pub job: Option<String>,
+    /// Whether an earlier sending may have been executed.
+    pub resent: bool,
+}
+
+/// A batch that is not finished.
+#[derive(Debug, Clone)]
+pub struct StoredBatch {
+    /// Its name.
+    pub id: String,
+    /// The run that made it.
+    pub run: i64,
+    /// Number of its lane.
+    pub lane: i64,
+    /// Its route.
+    pub route: Route,
+    /// The file with its rows.
+    pub spool: PathBuf,
+    /// Rows in that file.
+    pub entries: u32,
+}
+
+/// The outcome of one row that was sent.
+#[derive(Debug, Clone)]
+pub struct RowRecord {
+    /// Its place in the batch.
+    pub entry: u32,
+    /// Input line.
+    pub line: u64,
+    /// Hash of its key.
+    pub key: Option<u128>,
+    /// Hash of its content.
+    pub hash: u128,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A row accepted earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Number in the ledger.
+    pub id: i64,
+    /// The run that sent it or saw it again.
+    pub run: i64,
+    /// Hash of its content.
+    pub hash: u128,
+    /// Whether that run did not send it.
+    pub replayed: bool,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What a run starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunStart {
+    /// Number of this run.
+    pub run: i64,
+    /// Whether this is the first run with this folder.
+    pub fresh: bool,
+    /// Whether the last run left rows that may come again.
+    pub unclean: bool,
+}

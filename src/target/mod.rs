@@ -1,0 +1,221 @@
+//! The Singer target: messages in, rows into Zoho, an outcome for every row, STATE values out.
+//!
+//! ```text
+//! stdin ─▶ ingest ─▶ mapping ─▶ preflight ─▶ replay ─▶ batch (spool) ─▶ plan ─▶ write ─▶ report ─▶ state ─▶ stdout
+//!                                                                        ╰──── ledger ────╯
+//! ```
+//!
+//! One file per step; `pipeline` is the loop that drives them, [`run`] the only entry. Follows the Singer
+//! specification 0.3.0 on the input side, Zoho's v8 pages on the other.
+
+pub mod batch;
+mod bulk;
+pub mod config;
+pub mod error;
+pub mod ingest;
+pub mod jobs;
+pub mod ledger;
+mod lookup;
+pub mod mapping;
+pub mod matching;
+pub mod metadata;
+pub mod operation;
+pub mod outcome;
+mod pipeline;
+pub mod plan;
+pub mod preflight;
+mod records;
+pub mod replay;
+pub mod report;
+pub mod state;
+pub mod summary;
+#[cfg(test)]
+mod tests;
+pub mod write;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{ConfigError, TargetConfig};
+pub use error::Error;
+pub use summary::Summary;
+
+use crate::protocol::reader::ChunkReader;
+use crate::zoho::Client;
+use ledger::{Ledger, RunStart};
+use metadata::Metadata;
+use pipeline::{Input, Pipeline};
+use replay::Replays;
+use report::Reporter;
+use state::StateGate;
+use write::Writer;
+
+/// Chunks that wait between the thread that reads and the loop that writes.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Reads Singer messages from `input` and writes their rows into Zoho; STATE values go to `output`.
+///
+/// Batches that an earlier run left behind are finished first. `now` names the run's files. When `shutdown`
+/// is cancelled nothing new is sent, the STATE that is true is out, and the run ends within seconds.
+///
+/// # Errors
+/// [`Error`]; everything accepted before an input error is written, everything sent stands in the ledger.
+pub async fn run(
+    config: TargetConfig,
+    client: Client,
+    state_dir: &Path,
+    input: impl BufRead + Send + 'static,
+    output: impl Write + Send,
+    now: SystemTime,
+    shutdown: CancellationToken,
+) -> Result<Summary, Error> {
+    let begun = tokio::time::Instant::now();
+    let name = DateTime::<Utc>::from(now).format("%Y-%m-%dT%H-%M-%S").to_string();
+    let ledger = Ledger::open(state_dir)?;
+    let org = client.org().await.map_err(|error| Error::zoho("cannot read the organisation", error))?;
+    let start = ledger.begin_run(&org.zgid, &name, config.replay_states)?;
+    let run_name = format!("{name}-{}", start.run);
+    if start.fresh {
+        tracing::info!("the state folder `{}` is new: no earlier run is known", state_dir.display());
+    }
+    let config = Arc::new(config);
+    let writer = Writer {
+        client,
+        ledger: ledger.clone(),
+        config: Arc::clone(&config),
+        org: Arc::from(org.zgid),
+        run: start.run,
+        folder: ledger.spool_folder(),
+        // A child: a failure of ours stops our own tasks, not the caller's.
+        shutdown: shutdown.child_token(),
+    };
+    let reporter = Reporter::open(&config.results, state_dir, &run_name)?;
+    let mut pipeline = pipeline(writer, reporter, start, run_name, output);
+    let ended = pipeline.all(input).await;
+    let clean = ended.is_ok() && pipeline.is_clean();
+    if pipeline.lines == 0 && ended.is_err()
+        || matches!(&ended, Err(Error::Config(_))) && pipeline.last_row == 0
+    {
+        // Nothing happened: the folder is as new, or as unclean, as before.
+        ledger.forget_run(start.run)?;
+    } else {
+        ledger.end_run(start.run, clean)?;
+    }
+    ended?;
+    Ok(pipeline.summary(begun.elapsed()))
+}
+
+fn pipeline<W: Write>(
+    writer: Writer,
+    reporter: Reporter,
+    start: RunStart,
+    run_name: String,
+    output: W,
+) -> Pipeline<W> {
+    Pipeline {
+        replays: Replays::new(writer.ledger.clone(), start.run, start.unclean),
+        writer,
+        metadata: Metadata::default(),
+        reporter,
+        output,
+        fresh: start.fresh,
+        run_name,
+        streams: ingest::Streams::default(),
+        gate: StateGate::default(),
+        open: BTreeMap::new(),
+        queue: VecDeque::new(),
+        in_flight: HashMap::new(),
+        tasks: JoinSet::new(),
+        batches: 0,
+        lines: 0,
+        states: 0,
+        left_out: 0,
+        last_row: 0,
+        last_state: 0,
+    }
+}
+
+impl<W: Write> Pipeline<W> {
+    async fn all(&mut self, input: impl BufRead + Send + 'static) -> Result<(), Error> {
+        self.recover().await?;
+        self.drive(read_aside(input)).await
+    }
+
+    /// Finishes the batches that an earlier run left behind, before anything new is read.
+    async fn recover(&mut self) -> Result<(), Error> {
+        let batches = self.writer.ledger.open_batches(&self.writer.org)?;
+        self.sweep(&batches)?;
+        let mut doubt = None;
+        for batch in batches {
+            tracing::info!(
+                batch = batch.id,
+                module = batch.route.module,
+                "an earlier run left this batch; it is finished now"
+            );
+            let run = self.writer.ledger.run_name(batch.run)?;
+            match self.writer.recover(batch).await {
+                Ok(written) => self.settle(&written, Some(&run))?,
+                Err(error @ Error::InDoubt { .. }) => doubt = Some(doubt.unwrap_or(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        doubt.map_or(Ok(()), Err)
+    }
+
+    /// Removes spool files that no batch in the ledger names: their rows were never to be sent.
+    fn sweep(&self, batches: &[ledger::StoredBatch]) -> Result<(), Error> {
+        let known = self.writer.ledger.spools()?;
+        debug_assert!(
+            batches.iter().all(|batch| known.contains(&batch.spool)),
+            "the ledger names all spools"
+        );
+        for file in std::fs::read_dir(&self.writer.folder)? {
+            let path = file?.path();
+            if !known.contains(&path) {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn summary(&self, elapsed: std::time::Duration) -> Summary {
+        let mut summary = Summary {
+            run: self.run_name.clone(),
+            tallies: self.reporter.tallies().cloned().collect(),
+            lines: self.lines,
+            states: self.states,
+            left_out: self.left_out,
+            elapsed,
+            results: self.reporter.results_path().map(Path::to_owned),
+            rejects: self.reporter.rejects_path().map(Path::to_owned),
+            fresh_state: self.fresh,
+            too_many_rejected: false,
+        };
+        summary.too_many_rejected =
+            self.writer.config.max_rejected.is_exceeded(summary.failed(), summary.rows());
+        summary
+    }
+}
+
+/// Reads on a thread of its own, since stdin blocks; ends when the loop is gone or the input is.
+fn read_aside(input: impl BufRead + Send + 'static) -> Input {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    std::thread::spawn(move || {
+        let mut reader = ChunkReader::new(input, "stdin");
+        while let Some(chunk) = reader.next_chunk().transpose() {
+            let failed = chunk.is_err();
+            if sender.blocking_send(chunk).is_err() || failed {
+                break;
+            }
+        }
+    });
+    receiver
+}

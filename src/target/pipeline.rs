@@ -1,0 +1,510 @@
+//! The order of things: lines in, batches filled and written, STATE values out.
+//!
+//! One loop owns everything that changes: streams, open batches, results, held STATE values. Writing runs
+//! beside it, one batch per module at a time, while the next one fills. When a second batch of a module is
+//! ready before the first is done, reading waits: memory and disk stay bounded. A batch of children closes
+//! the open batches of its parents first and waits for them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
+use super::config::{ConfigError, Operation, StreamTarget, child};
+use super::error::{Before, Error};
+use super::ingest::{self, Stream, Streams};
+use super::mapping::{self, Mapped, Route, StreamShape};
+use super::metadata::Metadata;
+use super::replay::{Replays, Verdict};
+use super::report::Reporter;
+use super::state::StateGate;
+use super::write::{Writer, Written};
+use crate::protocol::message::{Message, RecordMessage, SchemaMessage};
+use crate::protocol::reader::{self, Chunk, Line};
+
+/// How long calls in the air are waited for when the run is told to stop.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// How often the lag of the confirmed STATE is logged.
+const LAG_PAUSE: Duration = Duration::from_secs(30);
+
+/// Results that wait for another module's before its batch is closed early.
+const MOST_HELD_RESULTS: usize = 60_000;
+
+/// What the input thread sends.
+pub type Input = mpsc::Receiver<Result<Chunk, reader::Error>>;
+
+/// A run in progress.
+pub struct Pipeline<W> {
+    pub(super) writer: Writer,
+    pub(super) metadata: Metadata,
+    pub(super) reporter: Reporter,
+    pub(super) replays: Replays,
+    pub(super) output: W,
+    pub(super) fresh: bool,
+    pub(super) run_name: String,
+    pub(super) streams: Streams,
+    pub(super) gate: StateGate,
+    pub(super) open: BTreeMap<i64, OpenBatch>,
+    pub(super) queue: VecDeque<ClosedBatch>,
+    pub(super) in_flight: HashMap<String, u64>,
+    pub(super) tasks: JoinSet<Result<Written, Error>>,
+    pub(super) batches: u64,
+    pub(super) lines: u64,
+    pub(super) states: u64,
+    pub(super) left_out: u64,
+    pub(super) last_row: u64,
+    pub(super) last_state: u64,
+}
+
+impl<W: Write> Pipeline<W> {
+    /// Reads the input to its end and writes all of it; on trouble, what was accepted before.
+    ///
+    /// # Errors
+    /// The first failure. Everything in flight has been brought to a point the ledger knows.
+    pub async fn drive(&mut self, mut input: Input) -> Result<(), Error> {
+        let ended = match self.read(&mut input).await {
+            Ok(()) => self.drain().await,
+            Err(error) if error.is_input() => {
+                // What came before the bad line is as good as ever.
+                self.drain().await?;
+                let before = Before {
+                    lines: self.lines.saturating_sub(1),
+                    state: self.gate.last_printed().map(str::to_owned),
+                };
+                Err(error.with_before(before))
+            }
+            Err(error) => Err(error),
+        };
+        if ended.is_err() {
+            self.abandon().await;
+        }
+        self.replays.save()?;
+        self.release_states()?;
+        self.reporter.finish(&mut self.output)?;
+        self.output.flush().map_err(Error::Output)?;
+        ended
+    }
+
+    /// Whether a tap that starts from the last STATE will send nothing again.
+    pub fn is_clean(&self) -> bool {
+        self.last_state >= self.last_row
+    }
+
+    async fn read(&mut self, input: &mut Input) -> Result<(), Error> {
+        let shutdown = self.writer.shutdown.clone();
+        let mut lag = Instant::now() + LAG_PAUSE;
+        loop {
+            let age = self.writer.config.max_batch_age;
+            let oldest = self.open.values().map(|batch| batch.opened + age).min();
+            let wake = oldest.map_or(lag, |oldest| oldest.min(lag));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Err(Error::Interrupted),
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_written(done)?,
+                () = sleep_until(wake) => {
+                    self.close_aged().await?;
+                    if Instant::now() >= lag {
+                        self.log_lag();
+                        lag = Instant::now() + LAG_PAUSE;
+                    }
+                }
+                chunk = input.recv() => match chunk {
+                    None => return Ok(()),
+                    Some(chunk) => self.take(&chunk?).await?,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        for line in chunk.lines() {
+            if self.writer.shutdown.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            self.lines = line.position.line;
+            self.take_line(line).await?;
+        }
+        self.release_states()
+    }
+
+    async fn take_line(&mut self, line: Line<'_>) -> Result<(), Error> {
+        let number = line.position.line;
+        match line.parse("stdin")? {
+            Message::Record(message) => self.take_record(number, &message).await,
+            Message::State(value) => {
+                self.gate.hold(number, value.get());
+                self.last_state = number;
+                Ok(())
+            }
+            Message::Schema(message) => self.take_schema(number, &message).await,
+            // Rows of other versions are deleted under `mirror` only, which is not there yet.
+            Message::ActivateVersion { stream, version } => {
+                tracing::debug!(%stream, version, "ACTIVATE_VERSION: nothing is deleted");
+                Ok(())
+            }
+            Message::Batch { stream } => Err(self.order(
+                number,
+                format!("BATCH of stream \"{stream}\" is not supported yet"),
+                Some("let the tap send RECORD messages: leave `batch_config` out of its config"),
+            )),
+        }
+    }
+
+    fn order(&self, line: u64, what: String, hint: Option<&str>) -> Error {
+        Error::Order { line, what, hint: hint.map(str::to_owned), before: None }
+    }
+
+    async fn take_record(&mut self, line: u64, message: &RecordMessage<'_>) -> Result<(), Error> {
+        let Some(stream) = self.streams.get(&message.stream) else {
+            let what = format!("RECORD of stream \"{}\" comes before its SCHEMA", message.stream);
+            return Err(self.order(line, what, None));
+        };
+        let text = message.record.get();
+        let wrong = |what: String| Error::Record { line, what, before: None };
+        let record =
+            ingest::object(text).map_err(|error| wrong(format!("the record cannot be read: {error}")))?;
+        stream.check(&message.stream, &record).map_err(wrong)?;
+        let routes = stream.routes.clone();
+        if routes.is_empty() {
+            self.left_out += 1;
+            return Ok(());
+        }
+        for (route, lane) in routes {
+            let entry = self.entry(line, &route, lane, &record, text)?;
+            self.push(route, lane, entry).await?;
+        }
+        self.last_row = line;
+        Ok(())
+    }
+
+    /// Maps, checks and compares a record: the row as it joins its batch.
+    fn entry(
+        &mut self,
+        line: u64,
+        route: &Arc<Route>,
+        lane: i64,
+        record: &Value,
+        text: &str,
+    ) -> Result<Entry, Error> {
+        let record = record.as_object().ok_or_else(|| Error::Internal("a record is an object".to_owned()))?;
+        let record_text = text.to_owned();
+        let row = match route.map(record) {
+            Ok(row) => row,
+            Err(refused) => {
+                return Ok(Entry {
+                    line,
+                    key: None,
+                    hash: 0,
+                    match_key: None,
+                    step: Step::Decided(refused.outcome),
+                    identifier: refused.identifier,
+                    body: String::new(),
+                    record: record_text,
+                });
+            }
+        };
+        let step = match self.replays.judge(lane, line, route, &row)? {
+            Verdict::Send => Step::Send,
+            Verdict::Change(change) => Step::Change(change),
+            Verdict::Replayed(outcome) => Step::Decided(outcome),
+        };
+        let body = if matches!(step, Step::Decided(_)) { String::new() } else { row.body };
+        Ok(Entry {
+            line,
+            key: row.key,
+            hash: row.hash,
+            match_key: row.match_key,
+            step,
+            identifier: row.identifier,
+            body,
+            record: record_text,
+        })
+    }
+
+    async fn push(&mut self, route: Arc<Route>, lane: i64, entry: Entry) -> Result<(), Error> {
+        if self.open.get(&lane).is_some_and(|batch| !batch.takes(&entry)) {
+            self.close(lane).await?;
+        }
+        let batch = match self.open.entry(lane) {
+            std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
+            std::collections::btree_map::Entry::Vacant(vacant) => {
+                self.batches += 1;
+                let id = format!("r{}-b{}", self.writer.run, self.batches);
+                vacant.insert(OpenBatch::create(id, route, lane, &self.writer.folder, entry.line)?)
+            }
+        };
+        batch.push(&entry)?;
+        if batch.is_full(self.writer.config.batch_rows) {
+            self.close(lane).await?;
+        }
+        if self.reporter.held() > MOST_HELD_RESULTS {
+            self.close_all().await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the batch of a lane, those of its parents first, and waits until it may be the next one.
+    async fn close(&mut self, lane: i64) -> Result<(), Error> {
+        let Some(module) = self.open.get(&lane).map(|batch| batch.route.module.clone()) else {
+            return Ok(());
+        };
+        for lane in self.closing_order(lane) {
+            if let Some(batch) = self.open.remove(&lane) {
+                self.queue.push_back(batch.close()?);
+            }
+        }
+        self.start_ready();
+        while self.queue.iter().any(|batch| batch.route.module == module) {
+            self.wait_for_one().await?;
+        }
+        Ok(())
+    }
+
+    /// A lane after all open lanes that its rows may refer to.
+    fn closing_order(&self, lane: i64) -> Vec<i64> {
+        let mut order = vec![lane];
+        let mut next = 0;
+        while next < order.len() {
+            if let Some(batch) = self.open.get(&order[next]) {
+                for parent in batch.route.parents() {
+                    let lanes = self.open.iter().filter(|(_, open)| open.route.module == parent);
+                    let new: Vec<i64> =
+                        lanes.map(|(lane, _)| *lane).filter(|lane| !order.contains(lane)).collect();
+                    order.extend(new);
+                }
+            }
+            next += 1;
+        }
+        order.reverse();
+        order
+    }
+
+    async fn close_all(&mut self) -> Result<(), Error> {
+        while let Some(lane) = self.open.keys().next().copied() {
+            self.close(lane).await?;
+        }
+        Ok(())
+    }
+
+    async fn close_aged(&mut self) -> Result<(), Error> {
+        let age = self.writer.config.max_batch_age;
+        let aged: Vec<i64> = self
+            .open
+            .iter()
+            .filter(|(_, batch)| batch.opened.elapsed() >= age)
+            .map(|(lane, _)| *lane)
+            .collect();
+        for lane in aged {
+            self.close(lane).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts every queued batch whose module is free and whose parents are written.
+    fn start_ready(&mut self) {
+        let mut waiting = VecDeque::new();
+        while let Some(batch) = self.queue.pop_front() {
+            let blocked = |module: &str| {
+                self.in_flight.contains_key(module)
+                    || waiting.iter().any(|before: &ClosedBatch| before.route.module == module)
+            };
+            if blocked(&batch.route.module) || batch.route.parents().any(blocked) {
+                waiting.push_back(batch);
+                continue;
+            }
+            self.in_flight.insert(batch.route.module.clone(), batch.first_line);
+            let writer = self.writer.clone();
+            self.tasks.spawn(async move { writer.write(batch).await });
+        }
+        self.queue = waiting;
+    }
+
+    async fn wait_for_one(&mut self) -> Result<(), Error> {
+        match self.tasks.join_next().await {
+            Some(done) => self.on_written(done),
+            None => Err(Error::Internal("a batch waits for nothing".to_owned())),
+        }
+    }
+
+    fn on_written(
+        &mut self,
+        done: Result<Result<Written, Error>, tokio::task::JoinError>,
+    ) -> Result<(), Error> {
+        let written = done.map_err(|error| Error::Internal(format!("a writer stopped: {error}")))??;
+        self.settle(&written, None)?;
+        self.in_flight.remove(&written.batch.route.module);
+        self.release_states()?;
+        self.start_ready();
+        Ok(())
+    }
+
+    /// Reports a written batch and forgets it.
+    pub(super) fn settle(&mut self, written: &Written, earlier: Option<&str>) -> Result<(), Error> {
+        self.reporter.batch(written, earlier, &mut self.output)?;
+        // Told first, forgotten then: a kill in between tells twice, never not at all.
+        self.reporter.flush()?;
+        self.writer.ledger.finish_batch(&written.batch.id)?;
+        let _ = std::fs::remove_file(&written.batch.spool);
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<(), Error> {
+        self.close_all().await?;
+        while !self.tasks.is_empty() {
+            self.wait_for_one().await?;
+        }
+        self.release_states()
+    }
+
+    /// Gives up: nothing new is sent, calls in the air are waited for a moment.
+    async fn abandon(&mut self) {
+        self.writer.shutdown.cancel();
+        self.queue.clear();
+        let wait = async {
+            while let Some(done) = self.tasks.join_next().await {
+                if let Ok(Ok(written)) = done
+                    && let Err(error) = self.settle(&written, None)
+                {
+                    tracing::warn!(%error, "results of a batch could not be told");
+                } else {
+                    continue;
+                }
+            }
+        };
+        if timeout(GRACE, wait).await.is_err() {
+            tracing::warn!("calls in the air are left; the next run sees to them");
+        }
+    }
+
+    /// Prints the STATE values that are true by now.
+    fn release_states(&mut self) -> Result<(), Error> {
+        let open = self.open.values().map(|batch| batch.first_line);
+        let queued = self.queue.iter().map(|batch| batch.first_line);
+        let pending = open.chain(queued).chain(self.in_flight.values().copied()).min();
+        if self.gate.waiting_since().is_none_or(|line| pending.is_some_and(|pending| line >= pending)) {
+            return Ok(());
+        }
+        let released = self.gate.release(pending);
+        // Rows seen again have to stand in the ledger before a STATE moves past them.
+        self.replays.save()?;
+        for (_, value) in &released {
+            writeln!(self.output, "{value}").map_err(Error::Output)?;
+        }
+        self.output.flush().map_err(Error::Output)?;
+        self.states += released.len() as u64;
+        let lines: Vec<u64> = released.iter().map(|(line, _)| *line).collect();
+        let writer = &self.writer;
+        Ok(writer.ledger.states_printed(writer.run, &lines, writer.config.replay_states)?)
+    }
+
+    fn log_lag(&self) {
+        if let Some(line) = self.gate.waiting_since() {
+            tracing::info!(
+                read = self.lines,
+                confirmed_before = line,
+                "rows wait for their outcome; the STATE after them is held"
+            );
+        }
+    }
+
+    async fn take_schema(&mut self, line: u64, message: &SchemaMessage<'_>) -> Result<(), Error> {
+        if let Some(known) = self.streams.get(&message.stream) {
+            if known.is_same(message) {
+                return Ok(());
+            }
+            // Rows under the old SCHEMA are written as such.
+            let lanes: Vec<i64> = known.routes.iter().map(|(_, lane)| *lane).collect();
+            for lane in lanes {
+                self.close(lane).await?;
+            }
+        }
+        let mut stream = Stream::compile(message).map_err(|what| self.order(line, what, None))?;
+        for target in self.targets(&message.stream) {
+            let route = self.route(&stream, &message.stream, &target).await?;
+            let lane = self.writer.ledger.lane(&self.writer.org, &route.lane())?;
+            if stream.routes.iter().any(|(_, known)| *known == lane) {
+                let text = format!("stream \"{}\" goes to {} twice", message.stream, route.module);
+                return Err(ConfigError::new(target.pointer, text).into());
+            }
+            stream.routes.push((Arc::new(route), lane));
+        }
+        let lanes: Vec<i64> = stream.routes.iter().map(|(_, lane)| *lane).collect();
+        self.reporter.expect(&message.stream, &lanes);
+        self.streams.put(message.stream.clone().into_owned(), stream);
+        Ok(())
+    }
+
+    fn targets(&self, stream: &str) -> Vec<StreamTarget> {
+        match self.writer.config.streams.get(stream) {
+            Some(targets) => targets.clone(),
+            None => vec![StreamTarget::by_name(stream)],
+        }
+    }
+
+    async fn route(&mut self, stream: &Stream, name: &str, target: &StreamTarget) -> Result<Route, Error> {
+        self.load(&target.module).await?;
+        let parents: Vec<String> = target
+            .fields
+            .iter()
+            .flatten()
+            .filter(|rule| rule.lookup_by.is_some())
+            .filter_map(|rule| self.metadata.get(&target.module)?.field(&rule.to)?.lookup_module.clone())
+            .collect();
+        for parent in parents {
+            self.load(&parent).await?;
+        }
+        let shape = StreamShape {
+            stream: name,
+            properties: &stream.properties,
+            key_properties: &stream.key_properties,
+            schema: stream.schema(),
+        };
+        let Mapped { route, unknown, not_writable } = mapping::compile(shape, target, &self.metadata)?;
+        if !not_writable.is_empty() {
+            tracing::warn!(
+                "stream \"{name}\": left out, because Zoho does not take them under {}: {}",
+                route.operation,
+                not_writable.join(", ")
+            );
+        }
+        if !unknown.is_empty() {
+            tracing::warn!(
+                "stream \"{name}\": left out, because {} has no such fields: {}",
+                route.module,
+                unknown.join(", ")
+            );
+        }
+        if self.fresh
+            && route.operation == Operation::Insert
+            && !route.idempotent
+            && !self.writer.config.at_least_once
+        {
+            return Err(not_repeatable(&route, target).into());
+        }
+        tracing::info!("stream \"{name}\" goes to {} ({})", route.module, route.describe());
+        Ok(route)
+    }
+
+    async fn load(&mut self, module: &str) -> Result<(), Error> {
+        let loaded = self.metadata.load(&self.writer.client, module).await;
+        loaded.map_err(|error| Error::zoho(format!("cannot read the metadata of {module}"), error))
+    }
+}
+
+fn not_repeatable(route: &Route, target: &StreamTarget) -> ConfigError {
+    ConfigError::new(
+        child(&target.pointer, "operation"),
+        format!("insert of stream \"{}\" cannot be repeated safely, and the state folder is empty", route.stream),
+    )
+    .with_hint(
+        "if a run before this one was cut off elsewhere, its rows would be created twice: match on a unique field, \
+         keep `state_dir` between runs, or accept it with \"at_least_once\": true",
+    )
+}

@@ -1,0 +1,203 @@
+//! A closed batch to the calls that write it: what goes by bulk job, what by record call.
+//!
+//! Rows that share a match value become one unit. Units are grouped by the set of fields they carry, since
+//! a bulk file writes all of its columns: an absent field has to be left alone while a null clears. A group
+//! goes by bulk job where that is allowed and cheaper, everything else by record calls of 100.
+//!
+//! | way | price | source |
+//! | --- | --- | --- |
+//! | record call | 1 credit per 10 rows, rounded up | Zoho CRM API, credits of insert, update, upsert |
+//! | bulk write | 500 credits per file of up to 25,000 rows | "Bulk Write"; break-even at 5,000 rows |
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::batch::{Entry, SpoolReader, Step};
+use super::config::{Method, Operation};
+use super::error::Error;
+use super::ledger::{Call, Progress, Unit, Way};
+use super::mapping::Route;
+use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
+use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
+
+/// Credits of one bulk write job. Source: Zoho CRM API, credits per call.
+pub const BULK_JOB_CREDITS: u64 = 500;
+
+/// Fewest rows for which a bulk job is cheaper than record calls.
+pub const BREAK_EVEN_ROWS: usize = 5_000;
+
+/// Credits of record calls that write so many rows.
+pub fn record_credits(rows: u64) -> u64 {
+    rows.div_ceil(10)
+}
+
+/// Members of a row, in order of the JSON.
+pub type Members = BTreeMap<usize, Box<serde_json::value::RawValue>>;
+
+/// Plans the calls of a batch.
+///
+/// # Errors
+/// When the spool file cannot be read.
+pub fn plan(reader: &mut SpoolReader, route: &Route, method: Method) -> Result<Vec<Call>, Error> {
+    let mut units: Vec<(Unit, Kinds)> = Vec::new();
+    let mut by_key: HashMap<u128, usize> = HashMap::new();
+    reader.each(|number, entry| -> Result<(), Error> {
+        let Some(kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
+        let known = entry.match_key.map(|key| key.exact);
+        if let Some(&place) = known.and_then(|key| by_key.get(&key)).filter(|_| entry.step == Step::Send) {
+            let (unit, all) = &mut units[place];
+            unit.push(number);
+            all.join(&kinds);
+        } else {
+            if let Some(key) = known {
+                by_key.insert(key, units.len());
+            }
+            units.push((vec![number], kinds));
+        }
+        Ok(())
+    })?;
+    drop(by_key);
+    Ok(calls(units, route, method))
+}
+
+/// What decides the way of a unit.
+struct Kinds {
+    way: Way,
+    columns: Vec<bool>,
+}
+
+impl Kinds {
+    fn of(entry: &Entry, route: &Route) -> Result<Option<Self>, Error> {
+        let way = match &entry.step {
+            Step::Decided(_) => return Ok(None),
+            Step::Change(super::replay::Change::ById(_)) => Way::Update,
+            Step::Change(super::replay::Change::ByMatch) => Way::Upsert,
+            Step::Send => record_way(route),
+        };
+        let mut columns = vec![false; route.columns.len()];
+        for place in members(&entry.body, route)?.keys() {
+            columns[*place] = true;
+        }
+        Ok(Some(Self { way, columns }))
+    }
+
+    fn join(&mut self, later: &Self) {
+        for (have, new) in self.columns.iter_mut().zip(&later.columns) {
+            *have |= new;
+        }
+    }
+}
+
+/// The record call of a route's operation.
+pub fn record_way(route: &Route) -> Way {
+    match route.operation {
+        Operation::Insert => Way::Insert,
+        Operation::Update => Way::Update,
+        Operation::Upsert => Way::Upsert,
+    }
+}
+
+/// The members of a body by column.
+///
+/// # Errors
+/// When the body is not what [`Route::map`] made.
+pub fn members(body: &str, route: &Route) -> Result<Members, Error> {
+    let object: HashMap<String, Box<serde_json::value::RawValue>> =
+        serde_json::from_str(body).map_err(|source| Error::Spool(source.into()))?;
+    Ok(object.into_iter().filter_map(|(field, value)| Some((route.column(&field)?, value))).collect())
+}
+
+fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> {
+    let mut groups: BTreeMap<Vec<bool>, Vec<Unit>> = BTreeMap::new();
+    let mut singles: Vec<(Way, Unit)> = Vec::new();
+    for (unit, kinds) in units {
+        if kinds.way == record_way(route) && can_bulk(route, &kinds.columns) && method != Method::Records {
+            groups.entry(kinds.columns).or_default().push(unit);
+        } else {
+            singles.push((kinds.way, unit));
+        }
+    }
+    let mut planned: Vec<(Way, Vec<Unit>)> = Vec::new();
+    for (_, group) in groups {
+        for file in chunks(group, MAX_ROWS_PER_FILE) {
+            if method == Method::Bulk || file.len() > BREAK_EVEN_ROWS {
+                planned.push((Way::Bulk, file));
+            } else {
+                singles.extend(file.into_iter().map(|unit| (record_way(route), unit)));
+            }
+        }
+    }
+    // Groups were taken apart; the record calls follow the input again.
+    singles.sort_by_key(|(_, unit)| unit[0]);
+    for way in [Way::Insert, Way::Update, Way::Upsert] {
+        let of_way: Vec<Unit> =
+            singles.iter().filter(|(one, _)| *one == way).map(|(_, unit)| unit.clone()).collect();
+        planned.extend(chunks(of_way, MAX_ROWS_PER_WRITE).map(|units| (way, units)));
+    }
+    let calls = planned.into_iter().enumerate();
+    calls.map(|(number, (way, units))| planned_call(number as u32 * CALLS_APART, way, units)).collect()
+}
+
+/// Numbers left free after a call, for those that may replace it.
+const CALLS_APART: u32 = 1_000;
+
+/// A call of which nothing was sent.
+pub fn planned_call(number: u32, way: Way, units: Vec<Unit>) -> Call {
+    Call { number, way, units, progress: Progress::Planned, job: None, resent: false }
+}
+
+/// Whether Bulk Write takes rows with these columns; a create needs every mandatory field mapped.
+fn can_bulk(route: &Route, present: &[bool]) -> bool {
+    let mandatory = route.operation == Operation::Update
+        || route.columns.iter().zip(present).all(|(column, present)| !column.mandatory || *present);
+    let matched = route.match_on.iter().all(|field| route.column(field).is_some_and(|place| present[place]));
+    route.bulk && mandatory && matched && present.iter().filter(|present| **present).count() <= MAX_COLUMNS
+}
+
+fn chunks<T>(mut items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || {
+        if items.is_empty() {
+            return None;
+        }
+        let rest = items.split_off(size.min(items.len()));
+        Some(std::mem::replace(&mut items, rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::tests::route;
+
+    fn unit(number: u32, columns: [bool; 4]) -> (Unit, Kinds) {
+        (vec![number], Kinds { way: Way::Upsert, columns: columns.to_vec() })
+    }
+
+    fn shape(calls: &[Call]) -> Vec<(Way, usize)> {
+        calls.iter().map(|call| (call.way, call.units.len())).collect()
+    }
+
+    #[test]
+    fn groups_below_break_even_go_by_record_calls() {
+        let all = [true; 4];
+        let few = [true, true, false, false];
+        let units: Vec<_> = (0..6_000).map(|n| unit(n, if n % 60 == 0 { few } else { all })).collect();
+        let calls = calls(units, &route(), Method::Auto);
+        assert_eq!(shape(&calls), [(Way::Bulk, 5_900), (Way::Upsert, 100)]);
+        assert!(calls[0].number < calls[1].number);
+    }
+
+    #[test]
+    fn a_method_can_be_forced() {
+        let units = || (0..250).map(|n| unit(n, [true; 4])).collect();
+        assert_eq!(shape(&calls(units(), &route(), Method::Bulk)), [(Way::Bulk, 250)]);
+        let by_records = [(Way::Upsert, 100), (Way::Upsert, 100), (Way::Upsert, 50)];
+        assert_eq!(shape(&calls(units(), &route(), Method::Auto)), by_records);
+        assert_eq!(shape(&calls(units(), &route(), Method::Records)), by_records);
+    }
+
+    #[test]
+    fn a_create_without_its_mandatory_field_is_no_bulk_job() {
+        let units = vec![unit(0, [true, false, true, true]), unit(1, [true; 4])];
+        assert_eq!(shape(&calls(units, &route(), Method::Bulk)), [(Way::Bulk, 1), (Way::Upsert, 1)]);
+    }
+}

@@ -1,0 +1,280 @@
+//! A record to the row that will be sent, checked against field metadata before anything is spent.
+//!
+//! Only what Zoho is known to refuse is refused here: a missing mandatory value of a new record, a text or
+//! number too long, a value of the wrong form. What Zoho may take (an odd e-mail address, a picklist value
+//! it has not seen) is left to Zoho.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::config::{Nulls, Operation};
+use super::mapping::{Column, Route, Source};
+use super::outcome::Outcome;
+use crate::codec::encode::{Kind, push_string, scalar};
+
+/// A record as it will be sent to one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The JSON object for a record call; a lookup by natural key is still the bare key.
+    pub body: String,
+    /// The match fields, or the key properties, for results: a JSON object.
+    pub identifier: String,
+    /// Hash of the stream's key; `None` for a stream without any.
+    pub key: Option<u128>,
+    /// Hash of `body`.
+    pub hash: u128,
+    /// Hashes of the match values, as they are and without regard to case; `None` without match fields.
+    pub match_key: Option<MatchKey>,
+}
+
+/// Identity of a row within its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatchKey {
+    /// Hash of the values.
+    pub exact: u128,
+    /// Hash of the values in lower case, where Zoho ignores case.
+    pub folded: u128,
+}
+
+/// A row that must not be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Names the row.
+    pub identifier: String,
+    /// Why.
+    pub outcome: Outcome,
+}
+
+impl Route {
+    /// Maps one record.
+    ///
+    /// # Errors
+    /// [`Refused`] with the outcome of a row that Zoho would not take.
+    pub fn map(&self, record: &Map<String, Value>) -> Result<Row, Box<Refused>> {
+        let identifier = self.identifier(record);
+        let refuse =
+            |outcome: Box<Outcome>| Box::new(Refused { identifier: identifier.clone(), outcome: *outcome });
+        let mut body = String::with_capacity(256);
+        for column in &self.columns {
+            self.append(column, record, &mut body).map_err(refuse)?;
+        }
+        self.check_mandatory(record).map_err(refuse)?;
+        body.push_str(if body.is_empty() { "{}" } else { "}" });
+        let match_key = self.match_key(record).map_err(refuse)?;
+        let key = if self.key_properties.is_empty() {
+            match_key.map(|key| key.exact)
+        } else {
+            Some(hash(&self.key_text(record)))
+        };
+        Ok(Row { hash: hash(&body), key, match_key, identifier, body })
+    }
+
+    fn append(
+        &self,
+        column: &Column,
+        record: &Map<String, Value>,
+        body: &mut String,
+    ) -> Result<(), Box<Outcome>> {
+        let value = match &column.source {
+            Source::Constant(json) => {
+                open_member(column, body);
+                body.push_str(json);
+                return Ok(());
+            }
+            Source::Property(property) => record.get(property),
+        };
+        let Some(value) = value else { return Ok(()) };
+        if value.is_null() && self.nulls == Nulls::Keep {
+            return Ok(());
+        }
+        open_member(column, body);
+        let start = body.len();
+        column
+            .kind
+            .write_record(value, body)
+            .map_err(|mismatch| refusal("INVALID_DATA", Some(column.field.clone()), mismatch.to_string()))?;
+        check_length(column, &body[start..])
+    }
+
+    /// A new record needs its mandatory fields; whether an upsert makes a new one is Zoho's to say.
+    fn check_mandatory(&self, record: &Map<String, Value>) -> Result<(), Box<Outcome>> {
+        if self.operation == Operation::Update {
+            return Ok(());
+        }
+        for column in self.columns.iter().filter(|column| column.mandatory) {
+            let Source::Property(property) = &column.source else { continue };
+            let missing = match record.get(property) {
+                None => self.operation == Operation::Insert,
+                Some(Value::Null) => true,
+                Some(Value::String(text)) => text.trim().is_empty(),
+                Some(_) => false,
+            };
+            if missing {
+                return Err(refusal(
+                    "MANDATORY_NOT_FOUND",
+                    Some(column.field.clone()),
+                    "required field not found",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn match_key(&self, record: &Map<String, Value>) -> Result<Option<MatchKey>, Box<Outcome>> {
+        if self.match_on.is_empty() {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        let mut found = false;
+        for field in &self.match_on {
+            let value =
+                self.value_of(field, record).and_then(scalar).filter(|value| !value.trim().is_empty());
+            found |= value.is_some();
+            text.push_str(value.as_deref().map_or("", str::trim));
+            text.push('\0');
+        }
+        // An insert without a value for its match field still creates a record; the others match nothing.
+        if !found {
+            return match self.operation {
+                Operation::Insert => Ok(None),
+                _ => Err(refusal(
+                    "MANDATORY_NOT_FOUND",
+                    self.match_on.first().cloned(),
+                    "the row has no value to match on",
+                )),
+            };
+        }
+        let exact = hash(&text);
+        let folded = if self.folds_case { hash(&text.to_lowercase()) } else { exact };
+        Ok(Some(MatchKey { exact, folded }))
+    }
+
+    fn value_of<'a>(&self, field: &str, record: &'a Map<String, Value>) -> Option<&'a Value> {
+        match &self.columns.get(self.column(field)?)?.source {
+            Source::Property(property) => record.get(property),
+            Source::Constant(_) => None,
+        }
+    }
+
+    /// The row's name in results: its match fields, else its key.
+    fn identifier(&self, record: &Map<String, Value>) -> String {
+        let mut names = Map::new();
+        for field in &self.match_on {
+            if let Some(value) = self.value_of(field, record) {
+                names.insert(field.clone(), value.clone());
+            }
+        }
+        if names.is_empty() {
+            for property in &self.key_properties {
+                names.insert(property.clone(), record.get(property).cloned().unwrap_or_default());
+            }
+        }
+        Value::Object(names).to_string()
+    }
+
+    fn key_text(&self, record: &Map<String, Value>) -> String {
+        let mut text = String::new();
+        for property in &self.key_properties {
+            text.push_str(&record.get(property).map(Value::to_string).unwrap_or_default());
+            text.push('\0');
+        }
+        text
+    }
+}
+
+fn refusal(code: &str, field: Option<String>, message: impl Into<String>) -> Box<Outcome> {
+    Box::new(Outcome::rejected(code, field, message))
+}
+
+fn open_member(column: &Column, body: &mut String) {
+    body.push(if body.is_empty() { '{' } else { ',' });
+    push_string(&column.field, body);
+    body.push(':');
+}
+
+/// Most digits of an `integer` field. Source: Zoho CRM API, "Fields Metadata".
+const INTEGER_DIGITS: usize = 9;
+
+fn check_length(column: &Column, written: &str) -> Result<(), Box<Outcome>> {
+    let too_long = match (column.kind, column.max_length) {
+        (Kind::Text, Some(most)) => {
+            // The text stands between quotes; only one that may be too long is looked at closely.
+            written.len() > most as usize + 2
+                && serde_json::from_str::<String>(written)
+                    .is_ok_and(|text| text.chars().count() > most as usize)
+        }
+        (Kind::Integer, most) => {
+            let most = most.map_or(INTEGER_DIGITS, |most| (most as usize).max(INTEGER_DIGITS));
+            written != "null" && written.trim_start_matches('-').len() > most
+        }
+        _ => false,
+    };
+    if !too_long {
+        return Ok(());
+    }
+    let most = column.max_length.unwrap_or(INTEGER_DIGITS as u32);
+    let what = if column.kind == Kind::Text { "characters" } else { "digits" };
+    Err(refusal("INVALID_DATA", Some(column.field.clone()), format!("longer than {most} {what}")))
+}
+
+/// The first 128 bits of SHA-256.
+pub fn hash(text: &str) -> u128 {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    u128::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::tests::route;
+    use serde_json::json;
+
+    fn map(route: &Route, record: Value) -> Result<Row, Box<Outcome>> {
+        route.map(record.as_object().expect("an object")).map_err(|refused| Box::new(refused.outcome))
+    }
+
+    #[test]
+    fn absent_is_left_alone_and_null_clears() {
+        let row =
+            map(&route(), json!({"email": "a@x", "last_name": "A", "phone": null, "other": 1})).unwrap();
+        assert_eq!(row.body, r#"{"Email":"a@x","Last_Name":"A","Phone":null}"#);
+        assert_eq!(row.identifier, r#"{"Email":"a@x"}"#);
+        let keep = Route { nulls: Nulls::Keep, ..route() };
+        let row = map(&keep, json!({"email": "a@x", "last_name": "A", "phone": null})).unwrap();
+        assert_eq!(row.body, r#"{"Email":"a@x","Last_Name":"A"}"#);
+    }
+
+    #[test]
+    fn what_zoho_would_refuse_is_refused_first() {
+        let code = |record| {
+            let outcome = map(&route(), record).expect_err("a bad row");
+            (outcome.code.unwrap(), outcome.field.unwrap())
+        };
+        let mandatory = || "MANDATORY_NOT_FOUND".to_owned();
+        let invalid = || "INVALID_DATA".to_owned();
+        assert_eq!(code(json!({"email": "a", "last_name": null})), (mandatory(), "Last_Name".to_owned()));
+        assert_eq!(code(json!({"last_name": "A"})), (mandatory(), "Email".to_owned()));
+        assert_eq!(
+            code(json!({"email": "a", "last_name": "é".repeat(21)})),
+            (invalid(), "Last_Name".to_owned())
+        );
+        assert_eq!(code(json!({"email": "a", "age": "x"})), (invalid(), "Age".to_owned()));
+        assert!(map(&route(), json!({"email": "a", "last_name": "é".repeat(20)})).is_ok());
+        // An upsert may change a record that has its name already.
+        assert!(map(&route(), json!({"email": "a"})).is_ok());
+        let insert = Route { operation: Operation::Insert, ..route() };
+        assert!(map(&insert, json!({"email": "a"})).is_err());
+    }
+
+    #[test]
+    fn keys_tell_case_from_content() {
+        let key = |email: &str| {
+            map(&route(), json!({"email": email, "last_name": "A"})).unwrap().match_key.unwrap()
+        };
+        assert_eq!(key("A@x").folded, key("a@X").folded);
+        assert_ne!(key("A@x").exact, key("a@X").exact);
+        assert_eq!(key(" a@x").exact, key("a@x").exact);
+    }
+}

@@ -1,0 +1,35 @@
+//! What the unit tests of this folder share.
+
+use super::config::{Nulls, Operation};
+use super::mapping::{Column, Route, Source};
+use crate::codec::encode::Kind;
+
+/// An upsert of contacts by e-mail address.
+pub fn route() -> Route {
+    let column = |field: &str, kind, mandatory| Column {
+        source: Source::Property(field.to_lowercase()),
+        field: field.to_owned(),
+        kind,
+        lookup: None,
+        max_length: Some(20),
+        mandatory,
+    };
+    Route {
+        stream: "people".to_owned(),
+        module: "Contacts".to_owned(),
+        operation: Operation::Upsert,
+        match_on: vec!["Email".to_owned()],
+        idempotent: true,
+        folds_case: true,
+        nulls: Nulls::Clear,
+        columns: vec![
+            column("Email", Kind::Text, false),
+            column("Last_Name", Kind::Text, true),
+            column("Phone", Kind::Text, false),
+            column("Age", Kind::Integer, false),
+        ],
+        key_properties: vec!["email".to_owned()],
+        schema: "{}".to_owned(),
+        bulk: true,
+    }
+}
