@@ -16,6 +16,7 @@ mod emulator_bulk;
 mod emulator_bulk_write;
 mod emulator_coql;
 mod emulator_core;
+mod emulator_oas;
 mod killed;
 mod tap;
 mod target;

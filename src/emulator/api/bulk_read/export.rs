@@ -205,32 +205,4 @@ mod tests {
         }
         assert_eq!(counts, [10, 10, 5]);
     }
-
-    /// Not run by default: prints how fast pages are made.
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed() {
-        let store = store(500_000);
-        let names = [
-            "id",
-            "Last_Name",
-            "First_Name",
-            "Company",
-            "Email",
-            "Phone",
-            "Owner",
-            "Lead_Source",
-            "Annual_Revenue",
-            "Created_Time",
-            "Modified_Time",
-            "City",
-        ];
-        let columns = columns(&store, &names);
-        let view = store.view("Leads").expect("there");
-        let start = std::time::Instant::now();
-        let file = tempfile::tempfile().expect("temp file");
-        let written = export(&columns, 0, 500_000).write_zip(view, "1.csv", file).expect("writes");
-        let rate = written.count as f64 / start.elapsed().as_secs_f64();
-        assert!(rate < 0.0, "{rate:.0} rows/s");
-    }
 }

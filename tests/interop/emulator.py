@@ -1,0 +1,79 @@
+"""Starts `zoho-crm emulate` on a free port and stops it again."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Iterator
+
+from environment import Missing
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def binary(given: str | None) -> Path:
+    """The program under test: the one named, or the newest one built."""
+    if given is not None:
+        return Path(given)
+    built = [ROOT / "target" / profile / "zoho-crm" for profile in ("release", "debug")]
+    built = [path for path in built if path.exists()]
+    if not built:
+        raise Missing("the program `zoho-crm` (build it with `cargo build`)")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/__emulator/stats", timeout=1).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def emulator(program: Path, rows: dict[str, int]) -> Iterator[str]:
+    """The base address of an emulator with that many rows per module."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    counts = [part for name, count in rows.items() for part in ("--rows", f"{name}={count}")]
+    with tempfile.TemporaryFile() as log:
+        command = [str(program), "emulate", "--port", str(port), "--seed", "1", *counts]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            for _ in range(200):
+                if answers(url):
+                    break
+                if process.poll() is not None:
+                    log.seek(0)
+                    raise RuntimeError(f"the emulator ended: {log.read().decode(errors='replace')}")
+                time.sleep(0.05)
+            else:
+                raise RuntimeError("the emulator does not answer")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def zgid(url: str) -> str:
+    """The number that the upload call wants in `X-CRM-ORG`."""
+    form = (
+        b"grant_type=refresh_token&client_id=1000.EMULATOR"
+        b"&client_secret=emulator-secret&refresh_token=1000.emulator.refresh"
+    )
+    token = json.load(urllib.request.urlopen(f"{url}/oauth/v2/token", data=form))["access_token"]
+    request = urllib.request.Request(f"{url}/crm/v8/org", headers={"Authorization": f"Zoho-oauthtoken {token}"})
+    return json.load(urllib.request.urlopen(request))["org"][0]["zgid"]
