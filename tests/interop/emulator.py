@@ -50,7 +50,7 @@ def emulator(program: Path, rows: dict[str, int]) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     counts = [part for name, count in rows.items() for part in ("--rows", f"{name}={count}")]
     with tempfile.TemporaryFile() as log:
-        command = [str(program), "emulate", "--port", str(port), "--seed", "1", *counts]
+        command = [str(program), "emulate", "--listen", f"127.0.0.1:{port}", "--seed", "1", *counts]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             for _ in range(200):
