@@ -1,9 +1,9 @@
 //! The top error: wraps each layer's, for the command line and for users of the library.
 
-use crate::diagnostic::{Diagnostic, ErrorClass};
+use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 use crate::protocol::state::StateError;
 use crate::protocol::writer::WriteError;
-use crate::{tap, zoho};
+use crate::{tap, target, zoho};
 use std::path::PathBuf;
 
 /// Any failure of any program of this crate.
@@ -18,6 +18,17 @@ pub enum Error {
     /// The tap.
     #[error(transparent)]
     Tap(#[from] tap::Error),
+    /// The target.
+    #[error(transparent)]
+    Target(#[from] target::Error),
+    /// More rows were rejected than `max_rejected` allows; all others are written.
+    #[error("{} rows were rejected or have no certain outcome", thousands(*rejected))]
+    Rejected {
+        /// How many.
+        rejected: u64,
+        /// The file they are in, with their reasons.
+        rejects: Option<PathBuf>,
+    },
     /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
@@ -28,6 +39,14 @@ pub enum Error {
     #[cfg(feature = "emulator")]
     #[error(transparent)]
     Emulator(#[from] crate::emulator::Error),
+    /// A step of the demonstration.
+    #[error("`{step}` failed: {message}")]
+    Demo {
+        /// The command that was run.
+        step: String,
+        /// What it said.
+        message: String,
+    },
     /// The runtime could not be started.
     #[error("the runtime cannot be started")]
     Runtime(#[source] std::io::Error),
@@ -110,21 +129,30 @@ impl Error {
             Self::Settings(error) => Some(error),
             Self::Zoho(error) => Some(error),
             Self::Tap(error) => Some(error),
+            Self::Target(error) => Some(error),
             Self::State(error) => Some(error),
             Self::Write(error) => Some(error),
             #[cfg(feature = "emulator")]
             Self::Emulator(error) => Some(error),
-            Self::Runtime(_) => None,
+            Self::Rejected { .. } | Self::Demo { .. } | Self::Runtime(_) => None,
         }
     }
 }
 
 impl Diagnostic for Error {
     fn class(&self) -> ErrorClass {
-        self.inner().map_or(ErrorClass::Internal, Diagnostic::class)
+        match self {
+            Self::Rejected { .. } => ErrorClass::Rejected,
+            _ => self.inner().map_or(ErrorClass::Internal, Diagnostic::class),
+        }
     }
 
     fn hint(&self) -> Option<String> {
-        self.inner().and_then(Diagnostic::hint)
+        match self {
+            Self::Rejected { rejects, .. } => rejects.as_ref().map(|path| {
+                format!("correct the rows in `{}` and give that file to the target with `--input`; `max_rejected` allows some", path.display())
+            }),
+            _ => self.inner().and_then(Diagnostic::hint),
+        }
     }
 }

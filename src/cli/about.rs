@@ -8,7 +8,12 @@ use std::fmt::Write;
 /// The description of a program, in the form asked for.
 pub fn about(program: Program, format: AboutFormat) -> String {
     let (name, description, capabilities): (&str, &str, &[&str]) = match program {
-        Program::Tap | Program::Operator => (
+        Program::Target => (
+            "target-zoho-crm",
+            "Singer target for Zoho CRM",
+            &["about", "validate-records", "structured-logging"],
+        ),
+        _ => (
             "tap-zoho-crm",
             "Singer tap for Zoho CRM",
             &["about", "catalog", "discover", "properties", "state", "structured-logging"],

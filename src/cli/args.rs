@@ -70,6 +70,24 @@ pub struct TapArgs {
     pub log: LogArgs,
 }
 
+/// Singer target for Zoho CRM: writes the records of any Singer tap into modules
+#[derive(Debug, Parser)]
+#[command(name = "target-zoho-crm", version, after_help = EXIT_CODES)]
+pub struct TargetArgs {
+    /// Settings, a JSON file; may be repeated, later ones win. `ENV` reads `TARGET_ZOHO_CRM_*` variables
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Read messages from this file instead of stdin
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Describe the target and its settings
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "json", require_equals = true)]
+    pub about: Option<AboutFormat>,
+    /// Logging
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
 /// Operator's tool for the Zoho CRM connector
 #[derive(Debug, Parser)]
 #[command(name = "zoho-crm", version, after_help = EXIT_CODES, arg_required_else_help = true)]
@@ -110,9 +128,15 @@ pub enum OperatorCommand {
     },
     /// Make one signed call and print the answer
     Api(ApiArgs),
+    /// Show and resolve what the target has under way
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// Run a local Zoho CRM
     #[cfg(feature = "emulator")]
     Emulate(EmulateArgs),
+    /// Show discovery, tap and target at work, without an account
+    #[cfg(feature = "emulator")]
+    Demo(DemoArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -162,6 +186,28 @@ fn parse_method(text: &str) -> Result<crate::zoho::types::Method, String> {
     found.ok_or_else(|| "one of GET, POST, PUT, PATCH, DELETE".to_owned())
 }
 
+/// What the target has under way.
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// List batches whose outcome is not known yet
+    List(ConfigArgs),
+    /// Decide about a batch in doubt: nobody knows whether its rows were written
+    #[command(group = clap::ArgGroup::new("choice").required(true).args(["resend", "forget"]))]
+    Resolve {
+        /// The batch, as `jobs list` names it
+        batch: String,
+        /// Its rows were not written: take them again when the tap sends them again
+        #[arg(long)]
+        resend: bool,
+        /// Its rows were written: leave them out when the tap sends them again
+        #[arg(long)]
+        forget: bool,
+        /// Settings
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
 /// The local Zoho.
 #[derive(Debug, Args)]
 pub struct EmulateArgs {
@@ -191,6 +237,14 @@ fn parse_rows(text: &str) -> Result<(String, u64), String> {
     Ok((module.to_owned(), rows))
 }
 
+/// The demonstration.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for everything it makes; emptied first
+    #[arg(long, default_value = "demo")]
+    pub dir: PathBuf,
+}
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 rows were rejected; 2 usage or config; 3 sign-in; 4 permission; 5 API credits;
 6 network or service; 7 malformed or out-of-order message; 8 data against its schema or not to be had
@@ -204,6 +258,7 @@ mod tests {
     #[test]
     fn the_command_lines_are_well_formed() {
         TapArgs::command().debug_assert();
+        TargetArgs::command().debug_assert();
         OperatorArgs::command().debug_assert();
     }
 

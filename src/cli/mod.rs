@@ -5,13 +5,17 @@
 mod about;
 mod args;
 #[cfg(feature = "emulator")]
+mod demo;
+#[cfg(feature = "emulator")]
 mod emulate;
 mod files;
+mod jobs;
 mod logging;
 mod operator;
 mod progress;
 mod run;
 mod settings;
 mod tap;
+mod target;
 
-pub use run::{operator_main, tap_main};
+pub use run::{operator_main, tap_main, target_main};

@@ -2,6 +2,7 @@
 
 use super::args::{ApiArgs, AuthCommand, ConfigArgs, OperatorArgs, OperatorCommand};
 use super::files;
+use super::jobs;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
 use crate::diagnostic::thousands;
@@ -23,8 +24,11 @@ pub async fn run(command: OperatorCommand, screen: Screen, shutdown: Cancellatio
             OperatorCommand::Modules(config) => modules(&connect(&config)?.1).await,
             OperatorCommand::Fields { module, config } => fields(&connect(&config)?.1, &module).await,
             OperatorCommand::Api(args) => api(args).await,
+            OperatorCommand::Jobs(command) => jobs::run(command, &screen),
             #[cfg(feature = "emulator")]
             OperatorCommand::Emulate(args) => super::emulate::run(args, &screen).await,
+            #[cfg(feature = "emulator")]
+            OperatorCommand::Demo(args) => super::demo::run(args, &screen).await,
             OperatorCommand::Completions { shell } => completions(shell),
         }
     };

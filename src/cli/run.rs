@@ -1,8 +1,8 @@
 //! Runs one command: signals, exit code, the last words on stderr.
 
-use super::args::{OperatorArgs, TapArgs};
+use super::args::{OperatorArgs, TapArgs, TargetArgs};
 use super::progress::Screen;
-use super::{args, logging, operator, tap};
+use super::{args, logging, operator, tap, target};
 use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus, Report};
 use crate::error::Error;
 use clap::Parser;
@@ -22,6 +22,17 @@ pub fn tap_main() -> ExitCode {
         Ok(args) => {
             let screen = Screen::new(args.log.log_format);
             run(&args.log.clone(), screen.clone(), |shutdown| tap::run(args, screen, shutdown))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `target-zoho-crm`.
+pub fn target_main() -> ExitCode {
+    match TargetArgs::try_parse() {
+        Ok(args) => {
+            let screen = Screen::new(args.log.log_format);
+            run(&args.log.clone(), screen.clone(), |shutdown| target::run(args, screen, shutdown))
         }
         Err(error) => usage(&error),
     }

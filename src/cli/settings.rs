@@ -16,6 +16,8 @@ use std::time::Duration;
 pub enum Program {
     /// `tap-zoho-crm`.
     Tap,
+    /// `target-zoho-crm`.
+    Target,
     /// `zoho-crm`, which takes the settings of either.
     Operator,
 }
@@ -40,13 +42,15 @@ const PLATFORM_KEYS: [&str; 14] = [
 
 const CONNECTION: &str = include_str!("../../schemas/connection.config.json");
 const TAP: &str = include_str!("../../schemas/tap.config.json");
+const TARGET: &str = include_str!("../../schemas/target.config.json");
 
 impl Program {
     /// The JSON Schema of all its settings: those of the connection and its own.
     pub fn schema(self) -> Value {
         let parts: &[&str] = match self {
             Self::Tap => &[CONNECTION, TAP],
-            Self::Operator => &[CONNECTION, TAP],
+            Self::Target => &[CONNECTION, TARGET],
+            Self::Operator => &[CONNECTION, TAP, TARGET],
         };
         let parts =
             parts.iter().map(|part| serde_json::from_str::<Value>(part).expect("the schemas are JSON"));
@@ -59,6 +63,7 @@ impl Program {
     fn prefix(self) -> &'static str {
         match self {
             Self::Tap => "TAP_ZOHO_CRM_",
+            Self::Target => "TARGET_ZOHO_CRM_",
             Self::Operator => "ZOHO_CRM_",
         }
     }
@@ -330,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_schema_is_valid_and_every_property_explained() {
-        for program in [Program::Tap, Program::Operator] {
+        for program in [Program::Tap, Program::Target, Program::Operator] {
             let schema = program.schema();
             assert!(jsonschema::meta::is_valid(&schema), "{program:?}");
             for (key, property) in schema["properties"].as_object().expect("has properties") {

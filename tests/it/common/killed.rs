@@ -37,7 +37,6 @@ struct Run {
 /// the last STATE or the one before it. A consumer that keeps only what stands before the STATE it
 /// goes on from holds the whole module at the end.
 pub fn tap_survives(seed: u64, rows: u64, kills: u32, method: &str) {
-    println!("seed {seed}, {rows} rows, {kills} kills, by {method}");
     let context = TestContext::with(|options: &mut Options| {
         options.seed = seed;
         options.rows = [("Leads".to_owned(), rows)].into();

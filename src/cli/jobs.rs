@@ -1,0 +1,51 @@
+//! `zoho-crm jobs`: what the target has under way, and what to do about what is in doubt.
+
+use super::args::{ConfigArgs, JobsCommand};
+use super::progress::Screen;
+use super::settings::{Program, Settings};
+use crate::diagnostic::thousands;
+use crate::error::Error;
+use crate::target::Error as TargetError;
+use crate::target::jobs::{OpenJob, Resolution, list, resolve};
+use std::path::PathBuf;
+
+/// Runs one of the commands.
+pub fn run(command: JobsCommand, screen: &Screen) -> Result<(), Error> {
+    match command {
+        JobsCommand::List(config) => {
+            let jobs = list(&state_dir(&config)?).map_err(TargetError::from)?;
+            if jobs.is_empty() {
+                screen.say("Nothing is under way: every row that was sent has its outcome.");
+            }
+            for job in &jobs {
+                screen.say(&line(job));
+            }
+        }
+        JobsCommand::Resolve { batch, resend, config, .. } => {
+            let resolution = if resend { Resolution::Resend } else { Resolution::Forget };
+            let rows = resolve(&state_dir(&config)?, &batch, resolution).map_err(TargetError::from)?;
+            let what = if resend { "will be sent again" } else { "count as written" };
+            screen.say(&format!("{} rows of batch {batch} {what} from the next run on.", thousands(rows)));
+        }
+    }
+    Ok(())
+}
+
+fn state_dir(config: &ConfigArgs) -> Result<PathBuf, Error> {
+    Ok(Settings::load(Program::Operator, &config.config)?.state_dir())
+}
+
+fn line(job: &OpenJob) -> String {
+    let jobs = match job.jobs.as_slice() {
+        [] => String::new(),
+        jobs => format!(", bulk write job {}", jobs.join(", ")),
+    };
+    let doubt = if job.in_doubt { ", in doubt: `zoho-crm jobs resolve` decides" } else { "" };
+    format!(
+        "{}  {} -> {}  {} rows not answered{jobs}{doubt}",
+        job.batch,
+        job.stream,
+        job.module,
+        thousands(job.rows)
+    )
+}

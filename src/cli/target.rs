@@ -1,0 +1,45 @@
+//! `target-zoho-crm`: writes what a tap says into Zoho.
+
+use super::about::about;
+use super::args::TargetArgs;
+use super::progress::Screen;
+use super::settings::{Program, Settings};
+use crate::error::{Error, SettingsError};
+use crate::protocol::writer::MessageWriter;
+use crate::target;
+use crate::zoho::Client;
+use std::fs::File;
+use std::io::{BufRead, BufReader, stdin, stdout};
+use std::path::Path;
+use std::time::SystemTime;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the target.
+pub async fn run(args: TargetArgs, screen: Screen, shutdown: CancellationToken) -> Result<(), Error> {
+    if let Some(format) = args.about {
+        return Ok(MessageWriter::new(stdout()).document(&about(Program::Target, format))?);
+    }
+    let settings = Settings::load(Program::Target, &args.config)?;
+    let config = settings.own()?;
+    let client = Client::new(settings.connection()?)?;
+    let input = input(args.input.as_deref())?;
+    let dir = settings.state_dir();
+    let summary = target::run(config, client, &dir, input, stdout(), SystemTime::now(), shutdown).await?;
+    screen.say(&summary.to_string());
+    if summary.too_many_rejected {
+        return Err(Error::Rejected { rejected: summary.failed(), rejects: summary.rejects });
+    }
+    Ok(())
+}
+
+fn input(path: Option<&Path>) -> Result<Box<dyn BufRead + Send>, SettingsError> {
+    // Large reads: a pipe hands over up to a megabyte at once.
+    const BUFFER_BYTES: usize = 1024 * 1024;
+    match path {
+        None => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, stdin()))),
+        Some(path) => match File::open(path) {
+            Ok(file) => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file))),
+            Err(source) => Err(SettingsError::Unreadable { path: path.to_owned(), source }),
+        },
+    }
+}
