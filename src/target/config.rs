@@ -34,8 +34,6 @@ pub struct TargetConfig {
     pub replay_states: usize,
     /// Whether inserts that nothing makes repeatable may run on an empty `state_dir`. Default: false.
     pub at_least_once: bool,
-    /// How long to look for rows of a cut create call. Default: 300 s.
-    pub in_doubt_wait: Duration,
 }
 
 impl Default for TargetConfig {
@@ -50,7 +48,6 @@ impl Default for TargetConfig {
             max_rejected: MaxRejected::Count(0),
             replay_states: 3,
             at_least_once: false,
-            in_doubt_wait: Duration::from_secs(300),
         }
     }
 }
@@ -242,7 +239,6 @@ impl TargetConfig {
             max_rejected: max_rejected(config.get("max_rejected"))?,
             replay_states: number(config, "/replay_states")?.map_or(default.replay_states, |n| n as usize),
             at_least_once: flag(config, "/at_least_once")?,
-            in_doubt_wait: seconds(config, "/in_doubt_wait")?.unwrap_or(default.in_doubt_wait),
         })
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
 use super::config::{ConfigError, Operation, StreamTarget, child};
@@ -71,15 +71,14 @@ impl<W: Write> Pipeline<W> {
     pub async fn drive(&mut self, mut input: Input) -> Result<(), Error> {
         let ended = match self.read(&mut input).await {
             Ok(()) => self.drain().await,
-            Err(error) if error.is_input() => {
-                // What came before the bad line is as good as ever.
-                self.drain().await?;
-                let before = Before {
-                    lines: self.lines.saturating_sub(1),
-                    state: self.gate.last_printed().map(str::to_owned),
-                };
-                Err(error.with_before(before))
-            }
+            // What came before the bad line is as good as ever.
+            Err(error) if error.is_input() => match self.drain().await {
+                Ok(()) => {
+                    let state = self.gate.last_printed().map(str::to_owned);
+                    Err(error.with_before(Before { lines: self.lines.saturating_sub(1), state }))
+                }
+                Err(worse) => Err(worse),
+            },
             Err(error) => Err(error),
         };
         if ended.is_err() {
@@ -327,9 +326,14 @@ impl<W: Write> Pipeline<W> {
     }
 
     async fn wait_for_one(&mut self) -> Result<(), Error> {
-        match self.tasks.join_next().await {
-            Some(done) => self.on_written(done),
-            None => Err(Error::Internal("a batch waits for nothing".to_owned())),
+        let shutdown = self.writer.shutdown.clone();
+        tokio::select! {
+            biased;
+            done = self.tasks.join_next() => match done {
+                Some(done) => self.on_written(done),
+                None => Err(Error::Internal("a batch waits for nothing".to_owned())),
+            },
+            () = shutdown.cancelled() => Err(Error::Interrupted),
         }
     }
 
@@ -363,23 +367,24 @@ impl<W: Write> Pipeline<W> {
         self.release_states()
     }
 
-    /// Gives up: nothing new is sent, calls in the air are waited for a moment.
+    /// Gives up: nothing new is sent, calls in the air are waited for a moment. Batches that are not
+    /// written stay where they are, so that no STATE passes their rows.
     async fn abandon(&mut self) {
         self.writer.shutdown.cancel();
-        self.queue.clear();
-        let wait = async {
-            while let Some(done) = self.tasks.join_next().await {
-                if let Ok(Ok(written)) = done
-                    && let Err(error) = self.settle(&written, None)
-                {
-                    tracing::warn!(%error, "results of a batch could not be told");
-                } else {
-                    continue;
+        let deadline = Instant::now() + GRACE;
+        loop {
+            match timeout_at(deadline, self.tasks.join_next()).await {
+                Ok(Some(Ok(Ok(written)))) => match self.settle(&written, None) {
+                    Ok(()) => drop(self.in_flight.remove(&written.batch.route.module)),
+                    Err(error) => tracing::warn!(%error, "the results of a batch could not be told"),
+                },
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => {
+                    tracing::warn!("calls in the air are left; the next run sees to them");
+                    return;
                 }
             }
-        };
-        if timeout(GRACE, wait).await.is_err() {
-            tracing::warn!("calls in the air are left; the next run sees to them");
         }
     }
 

@@ -216,3 +216,32 @@ async fn kills_lose_and_double_nothing_under_insert_by_a_unique_field() {
         kill_and_resume("insert", method, seed).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_service_lets_no_state_past_a_row_that_is_not_written() {
+    let bed = Bed::new(json!({"method": "bulk", "batch_rows": 50})).await;
+    let mut input = contacts(0..50) + &state(1);
+    for number in 50..400 {
+        input.push_str(&record("Contacts", contact(number)));
+        if number % 10 == 9 {
+            input.push_str(&state(number as u64));
+        }
+    }
+    bed.fault(
+        json!({"match": {"method": "POST", "path_contains": "/crm/bulk/v8/write", "nth": 3, "times": 0},
+        "action": {"kind": "status", "status": 403, "code": "NO_PERMISSION"}}),
+    )
+    .await;
+    let (ended, lines) = bed.run(input.clone()).await;
+    assert_eq!(ended.expect_err("refused").class(), ErrorClass::Permission);
+    assert_eq!(bed.rows("Contacts", "Email").await.len(), 100);
+    let confirmed: Value = serde_json::from_str(lines.last().expect("a STATE")).expect("JSON");
+    assert!(confirmed["at"].as_u64().is_some_and(|at| at < 100), "{confirmed}");
+    bed.zylker.request("DELETE", "/__emulator/faults").send().await.expect("an answer");
+    let (_, _, results) = bed.written(input).await;
+    // Known again are the rows after the third STATE before the last, and the batch that was left behind.
+    assert_eq!(confirmed["at"], 99);
+    assert_eq!(results.iter().filter(|result| result["from_run"].is_string()).count(), 50);
+    assert_eq!(results.iter().filter(|result| result["replayed"] == true).count(), 30 + 50);
+    assert_eq!(bed.rows("Contacts", "Email").await.len(), 400);
+}
