@@ -1,4 +1,6 @@
-"""Starts `zoho-crm emulate` on a free port and stops it again."""
+"""Starts `zoho-crm emulate` on a free port and stops it again; its control endpoints."""
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -7,7 +9,9 @@ import subprocess
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 from typing import Iterator
 
@@ -44,13 +48,13 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def emulator(program: Path, rows: dict[str, int]) -> Iterator[str]:
-    """The base address of an emulator with that many rows per module."""
+def emulator(program: Path, rows: dict[str, int], *more: str | Path) -> Iterator[str]:
+    """The base address of an emulator with that many rows per module, and more arguments."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     counts = [part for name, count in rows.items() for part in ("--rows", f"{name}={count}")]
     with tempfile.TemporaryFile() as log:
-        command = [str(program), "emulate", "--listen", f"127.0.0.1:{port}", "--seed", "1", *counts]
+        command = [str(program), "emulate", "--listen", f"127.0.0.1:{port}", "--seed", "1", *counts, *map(str, more)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             for _ in range(200):
@@ -66,6 +70,28 @@ def emulator(program: Path, rows: dict[str, int]) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(timeout=10)
+
+
+def control(url: str, name: str, body: dict) -> dict:
+    """Calls a control endpoint: changes as if by other people, the clock and so on."""
+    request = urllib.request.Request(
+        f"{url}/__emulator/{name}", data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(answer.read() or b"{}")
+
+
+def truth(url: str, module: str, fields: list[str]) -> dict[str, dict]:
+    """What the emulator holds, by id."""
+    query = urllib.parse.urlencode({"module": module, "fields": ",".join(fields)}, safe=",")
+    with urllib.request.urlopen(f"{url}/__emulator/dump?{query}") as answer:
+        rows = [exact(line) for line in answer.read().decode().splitlines()]
+    return {row["id"]: row for row in rows}
+
+
+def exact(text: str) -> dict:
+    """JSON with its decimals as they are written."""
+    return json.loads(text, parse_float=Decimal)
 
 
 def zgid(url: str) -> str:

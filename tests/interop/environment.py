@@ -1,13 +1,19 @@
 """Virtual environments for the steps, kept between runs, one per set of pinned requirements."""
 
+from __future__ import annotations
+
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Iterator
 
 HERE = Path(__file__).resolve().parent
+BUILD = HERE / "constraints-build.txt"
 
 
 class Missing(Exception):
@@ -30,21 +36,37 @@ def cache() -> Path:
     return Path(base) / "zoho-crm-connector" / "interop"
 
 
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keeps a second run from filling the same folder at the same time."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with open(cache() / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def virtual_environment(step: str, version: str = "3.11") -> Path:
     """The interpreter of an environment with `requirements-<step>.txt` installed."""
     requirements = HERE / f"requirements-{step}.txt"
-    digest = hashlib.sha256(version.encode() + b"\n" + requirements.read_bytes()).hexdigest()[:16]
-    folder = cache() / f"{step}-{digest}"
-    interpreter = folder / "bin" / "python"
-    ready = folder / "ready"
-    if not ready.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([python(version), "-m", "venv", str(folder)], check=True)
-        install = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run([*install, "-r", str(requirements)])
-        if done.returncode != 0:
-            raise Missing(f"the packages of `{requirements.name}` (is the package index reachable?)")
+    pins = version.encode() + b"\n" + requirements.read_bytes() + BUILD.read_bytes()
+    folder = cache() / f"{step}-{hashlib.sha256(pins).hexdigest()[:16]}"
+    with alone(folder.name):
         # Written last, so that an installation cut short is not taken for a whole one.
-        ready.touch()
-    return interpreter
+        ready = folder / "ready"
+        if not ready.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            install(folder, requirements, version)
+            ready.touch()
+    return folder / "bin" / "python"
+
+
+def install(folder: Path, requirements: Path, version: str) -> None:
+    """Makes an environment with exactly the pinned packages."""
+    made = subprocess.run([python(version), "-m", "venv", str(folder)])
+    if made.returncode != 0:
+        raise Missing(f"the module `venv` of Python {version} (Debian's package python{version}-venv)")
+    command = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    # What builds the few packages that come as source is pinned, too.
+    environment = {**os.environ, "PIP_CONSTRAINT": str(BUILD)}
+    if subprocess.run([*command, "-r", str(requirements)], env=environment).returncode != 0:
+        raise Missing(f"the packages of `{requirements.name}` (is the package index reachable?)")

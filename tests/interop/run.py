@@ -1,5 +1,7 @@
 """Runs the interoperability tests; see README.md."""
 
+from __future__ import annotations
+
 import argparse
 import subprocess
 import sys
@@ -7,7 +9,8 @@ import time
 from pathlib import Path
 
 from emulator import binary, emulator, zgid
-from environment import HERE, Missing, virtual_environment
+from environment import HERE, Missing, python, virtual_environment
+from northwind import northwind
 
 
 def sdk(program: Path) -> None:
@@ -17,7 +20,19 @@ def sdk(program: Path) -> None:
         subprocess.run([str(interpreter), str(HERE / "sdk.py"), url, zgid(url)], check=True)
 
 
-STEPS = {"sdk": sdk}
+STEPS = {"sdk": sdk, "northwind": northwind}
+
+
+def outcome(step: str, program: Path) -> str | None:
+    """Why a step failed; none when it did not."""
+    try:
+        python("3.11")
+        STEPS[step](program)
+    except Missing as missing:
+        return f"MISSING: {missing}"
+    except (subprocess.SubprocessError, RuntimeError, OSError) as error:
+        return f"FAILED: {error}"
+    return None
 
 
 def main() -> int:
@@ -25,19 +40,15 @@ def main() -> int:
     parser.add_argument("--binary", help="the built `zoho-crm`; the newest of target/ when absent")
     parser.add_argument("step", nargs="*", choices=[*STEPS, []], help="which to run; all when absent")
     options = parser.parse_args()
+    start = time.monotonic()
     failed = 0
     for name in options.step or STEPS:
-        start = time.monotonic()
-        try:
-            STEPS[name](binary(options.binary))
-            outcome = "ok"
-        except Missing as missing:
-            outcome = f"MISSING: {missing}"
-            failed += 1
-        except (subprocess.CalledProcessError, RuntimeError) as error:
-            outcome = f"FAILED: {error}"
-            failed += 1
-        print(f"{name:12} {time.monotonic() - start:7.1f} s  {outcome}", flush=True)
+        begin = time.monotonic()
+        wrong = outcome(name, binary(options.binary))
+        failed += wrong is not None
+        print(f"{name:12} {time.monotonic() - begin:7.1f} s  {wrong or 'ok'}", flush=True)
+    ran = len(options.step or STEPS)
+    print(f"{'all':12} {time.monotonic() - start:7.1f} s\n{ran - failed} passed, {failed} failed", flush=True)
     return 1 if failed else 0
 
 

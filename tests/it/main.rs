@@ -5,6 +5,7 @@
 //! - `target`: Singer messages into the local Zoho, crashes included.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
+//! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 
 #![allow(missing_docs)]
@@ -18,5 +19,6 @@ mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;
 mod killed;
+mod northwind;
 mod tap;
 mod target;
