@@ -118,16 +118,38 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// The causes of an error, from the nearest to the root.
+pub fn causes(error: &dyn Diagnostic) -> impl Iterator<Item = String> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source()).map(ToString::to_string)
+}
+
+/// Why a text is not JSON, in words; the reader's own are meant for those who write such readers.
+pub fn json_trouble(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or(&said);
+    match said {
+        "EOF while parsing a string" => "it ends in the middle of a string".to_owned(),
+        "EOF while parsing an object" => "it ends in the middle of an object".to_owned(),
+        "EOF while parsing a list" => "it ends in the middle of a list".to_owned(),
+        "EOF while parsing a value" => "it ends where a value should come".to_owned(),
+        "expected ident" | "expected value" => "a value should come here".to_owned(),
+        "key must be a string" => "a key in double quotes should come here".to_owned(),
+        "trailing comma" => "nothing follows the comma before this".to_owned(),
+        "trailing characters" => "the JSON is over, and here is more text".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 /// Renders an error as people read it: the message, its causes indented, then the hint.
 pub struct Report<'a>(pub &'a dyn Diagnostic);
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.0)?;
-        let mut source = std::error::Error::source(self.0);
-        while let Some(cause) = source {
+        let message = self.0.to_string();
+        write!(f, "error: {message}")?;
+        // A layer that only hands its cause on says the same as its cause: once is enough.
+        for cause in causes(self.0).filter(|cause| *cause != message) {
             write!(f, "\n  caused by: {cause}")?;
-            source = cause.source();
         }
         if let Some(hint) = self.0.hint() {
             write!(f, "\nhint: {hint}")?;
@@ -138,12 +160,14 @@ impl fmt::Display for Report<'_> {
 
 /// The candidate most like `name`, for "did you mean": none if all are too different.
 ///
-/// Two names are alike when at most half of the longer one has to be changed; case does not count.
+/// Two names are alike when one character, and one more for each four, has to be changed; case does
+/// not count.
 pub fn similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |candidate: &str| strsim::levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
     let (changes, candidate) =
         candidates.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
-    (changes * 2 <= name.chars().count().max(candidate.chars().count())).then_some(candidate)
+    let longer = name.chars().count().max(candidate.chars().count());
+    (changes <= 1 + longer / 4).then_some(candidate)
 }
 
 /// A time as people read it: `0.9 s`, `41 s`, `6 min 12 s`.
@@ -172,6 +196,17 @@ mod tests {
     fn times_are_in_the_unit_that_reads_best() {
         let times = [900, 9_940, 41_000, 372_000].map(|millis| duration(Duration::from_millis(millis)));
         assert_eq!(times, ["0.9 s", "9.9 s", "41 s", "6 min 12 s"].map(String::from));
+    }
+
+    #[test]
+    fn trouble_with_json_is_in_words() {
+        let trouble = |text: &str| {
+            json_trouble(&serde_json::from_str::<serde_json::Value>(text).expect_err("is not JSON"))
+        };
+        assert_eq!(trouble("{\"a"), "it ends in the middle of a string");
+        assert_eq!(trouble("{\"a\":fuller}"), "a value should come here");
+        assert_eq!(trouble("{\"a\":1,}"), "nothing follows the comma before this");
+        assert_eq!(trouble("{\"a\" 1}"), "expected `:`");
     }
 
     #[test]

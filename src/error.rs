@@ -76,6 +76,12 @@ pub enum SettingsError {
         /// What the JSON reader says, without the place.
         message: String,
     },
+    /// A file without anything in it.
+    #[error("`{}` is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A value against the JSON Schema of the settings.
     #[error("{origin}: {what}")]
     Invalid {
@@ -118,7 +124,7 @@ impl Diagnostic for SettingsError {
             Self::Variable { variable, .. } => {
                 Some(format!("set it, or write `$${{{variable}}}` for the text itself"))
             }
-            Self::Unreadable { .. } | Self::NotJson { .. } => None,
+            Self::Unreadable { .. } | Self::NotJson { .. } | Self::Empty { .. } => None,
         }
     }
 }
@@ -150,7 +156,10 @@ impl Diagnostic for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Rejected { rejects, .. } => rejects.as_ref().map(|path| {
-                format!("correct the rows in `{}` and give that file to the target with `--input`; `max_rejected` allows some", path.display())
+                format!(
+                    "correct the rows in `{}` and give that file to the target with `--input`; `max_rejected` allows some",
+                    path.display()
+                )
             }),
             _ => self.inner().and_then(Diagnostic::hint),
         }

@@ -8,6 +8,7 @@ mod args;
 mod demo;
 #[cfg(feature = "emulator")]
 mod emulate;
+mod explain;
 mod files;
 mod jobs;
 mod logging;

@@ -5,7 +5,7 @@ use super::files;
 use super::jobs;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
-use crate::diagnostic::thousands;
+use crate::diagnostic::{similar, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::writer::MessageWriter;
 use crate::zoho::{Client, find_data_center};
@@ -150,7 +150,12 @@ async fn modules(client: &Client) -> Result<(), Error> {
 }
 
 async fn fields(client: &Client, module: &str) -> Result<(), Error> {
-    let fields = client.fields(module).await?;
+    let fields = match client.fields(module).await {
+        Err(error) if error.code() == Some("INVALID_MODULE") => {
+            return Err(no_module(client, module, error).await);
+        }
+        answer => answer?,
+    };
     let width = fields.iter().map(|field| field.api_name.len()).max().unwrap_or(0);
     let lines = fields.iter().map(|field| {
         let mark = |set: bool, word: &'static str| if set { word } else { "" };
@@ -167,6 +172,20 @@ async fn fields(client: &Client, module: &str) -> Result<(), Error> {
             .to_owned()
     });
     print(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Adds the name that was meant, for one more credit.
+async fn no_module(client: &Client, module: &str, error: crate::zoho::Error) -> Error {
+    let mut modules = client.modules().await.unwrap_or_default();
+    modules.retain(|module| module.api_supported && module.viewable);
+    match similar(module, modules.iter().map(|module| module.api_name.as_str())) {
+        None => error.into(),
+        Some(near) => SettingsError::Usage {
+            message: format!("there is no module `{module}`, says Zoho (INVALID_MODULE)"),
+            hint: format!("did you mean `{near}`? `zoho-crm modules` lists all"),
+        }
+        .into(),
+    }
 }
 
 async fn api(args: ApiArgs) -> Result<(), Error> {

@@ -1,9 +1,10 @@
 //! What people see while a run goes on: bars on a terminal, nothing but the log elsewhere.
 
 use super::args::LogFormat;
-use crate::diagnostic::thousands;
+use crate::diagnostic::{Diagnostic, Report, causes, thousands};
 use crate::tap::output::Observer;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Screen {
     bars: MultiProgress,
+    json: bool,
 }
 
 impl Screen {
@@ -20,11 +22,34 @@ impl Screen {
     pub fn new(format: LogFormat) -> Self {
         let drawn = io::stderr().is_terminal() && format == LogFormat::Text;
         let target = if drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target) }
+        Self { bars: MultiProgress::with_draw_target(target), json: format == LogFormat::Json }
     }
 
-    /// Writes a whole text, with bars out of the way. Nobody is left to tell when stderr fails.
+    /// Writes a whole text, with bars out of the way; among JSON lines it is one of them. Nobody is
+    /// left to tell when stderr fails.
     pub fn say(&self, text: &str) {
+        if self.json {
+            self.line(&json!({"level": "INFO", "message": text}).to_string())
+        } else {
+            self.line(text)
+        }
+    }
+
+    /// The last words of a failed run: one line at level CRITICAL among JSON lines, since callers
+    /// look for it (Singer, "Best practices").
+    pub fn fail(&self, error: &dyn Diagnostic, exit_code: u8) {
+        let text = if self.json {
+            let causes: Vec<String> = causes(error).collect();
+            json!({"level": "CRITICAL", "message": error.to_string(), "causes": causes, "hint": error.hint(),
+                "exit_code": exit_code})
+            .to_string()
+        } else {
+            Report(error).to_string()
+        };
+        self.line(&text);
+    }
+
+    fn line(&self, text: &str) {
         self.bars.suspend(|| {
             let mut stderr = io::stderr().lock();
             writeln!(stderr, "{text}").ok();

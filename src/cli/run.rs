@@ -3,7 +3,7 @@
 use super::args::{OperatorArgs, TapArgs, TargetArgs};
 use super::progress::Screen;
 use super::{args, logging, operator, tap, target};
-use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus, Report};
+use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus};
 use crate::error::Error;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
@@ -115,8 +115,9 @@ async fn supervise(
 }
 
 fn fail(screen: &Screen, error: &Error) -> ExitCode {
-    screen.say(&Report(error).to_string());
-    ExitStatus::from(error.class()).into()
+    let status = ExitStatus::from(error.class());
+    screen.fail(error, status as u8);
+    status.into()
 }
 
 /// Dies of a signal as a program without a handler does: what orchestrators and shells expect.

@@ -1,13 +1,14 @@
 //! What the settings mean: files and environment laid over each other, checked against the JSON
 //! Schema, turned into what the layers take.
 
+use super::explain::{Finding, findings, unknown_key};
 use super::files;
-use crate::diagnostic::similar;
 use crate::error::SettingsError;
 use crate::secret::Secret;
 use crate::zoho::Connection;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,6 +60,14 @@ impl Program {
         whole
     }
 
+    /// Where every key is explained.
+    pub fn explained(self) -> &'static str {
+        match self {
+            Self::Tap | Self::Operator => "`tap-zoho-crm --about=markdown` explains every key",
+            Self::Target => "`target-zoho-crm --about=markdown` explains every key",
+        }
+    }
+
     /// What the names of its environment variables begin with.
     fn prefix(self) -> &'static str {
         match self {
@@ -86,8 +95,11 @@ fn merge_schemas(mut first: Value, mut second: Value) -> Value {
 /// Checked settings of a program.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    program: Program,
     whole: Map<String, Value>,
-    origin: String,
+    /// Which file each key came from, for messages.
+    origins: HashMap<String, String>,
+    last_origin: String,
 }
 
 impl Settings {
@@ -99,36 +111,37 @@ impl Settings {
         if configs.is_empty() {
             return Err(SettingsError::Usage {
                 message: "no settings are given".into(),
-                hint: "name a JSON file with `--config`; `--about=markdown` explains every key".into(),
+                hint: format!("name a JSON file with `--config`; {}", program.explained()),
             });
         }
         let schema = program.schema();
-        let mut whole = Map::new();
+        let last_origin = configs.last().map(|path| path.display().to_string()).unwrap_or_default();
+        let mut loaded = Self { program, whole: Map::new(), origins: HashMap::new(), last_origin };
         for path in configs {
             let (settings, by_hand) = match path.to_str() {
                 Some("ENV") => (from_environment(program, &schema), false),
                 _ => (from_file(path)?, true),
             };
-            whole.extend(known_keys(settings, &schema, path, by_hand)?);
+            let origin = path.display().to_string();
+            for (key, value) in known_keys(settings, &schema, program, &origin, by_hand)? {
+                loaded.origins.insert(key.clone(), origin.clone());
+                loaded.whole.insert(key, value);
+            }
         }
-        let origin = configs.last().map(|path| path.display().to_string()).unwrap_or_default();
-        let settings = Self { whole, origin };
-        settings.check(&schema)?;
-        Ok(settings)
+        loaded.check(&schema)?;
+        Ok(loaded)
     }
 
     fn check(&self, schema: &Value) -> Result<(), SettingsError> {
-        let validator = jsonschema::options()
-            .should_validate_formats(true)
-            .build(schema)
-            .expect("the schemas of the settings are valid");
-        let whole = Value::Object(self.whole.clone());
-        let Some(error) = validator.iter_errors(&whole).next() else { return self.check_sign_in() };
-        let pointer = error.instance_path().to_string();
-        let secret = schema.pointer(&format!("/properties{pointer}/secret")).is_some();
-        let message = if secret { error.masked().to_string() } else { error.to_string() };
-        let what = if pointer.is_empty() { message } else { format!("{pointer}: {message}") };
-        Err(self.invalid(what, Some("`--about=markdown` explains every key".to_owned())))
+        let findings = findings(schema, &Value::Object(self.whole.clone()));
+        let Some(first) = findings.first() else { return self.check_sign_in() };
+        let what: Vec<String> = findings.iter().map(Finding::text).collect();
+        let advice = first.advice.as_deref().map(|advice| with_more(advice, self.program.explained()));
+        Err(SettingsError::Invalid {
+            origin: self.origin(&first.pointer).to_owned(),
+            what: what.join("\n  "),
+            hint: advice.or_else(|| Some(self.program.explained().to_owned())),
+        })
     }
 
     fn check_sign_in(&self) -> Result<(), SettingsError> {
@@ -136,14 +149,24 @@ impl Settings {
             return Ok(());
         }
         let hint = "README, \"Your own account\", shows how to get one";
-        Err(self.invalid(
-            "one of \"refresh_token\" and \"grant_code\" is a required property".into(),
-            Some(hint.into()),
-        ))
+        Err(self.invalid("", "\"refresh_token\" is missing (or \"grant_code\")".into(), Some(hint.into())))
     }
 
-    fn invalid(&self, what: String, hint: Option<String>) -> SettingsError {
-        SettingsError::Invalid { origin: self.origin.clone(), what, hint }
+    /// The file that a key came from, by JSON pointer.
+    fn origin(&self, pointer: &str) -> &str {
+        let key = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
+        self.origins.get(key).unwrap_or(&self.last_origin)
+    }
+
+    /// An error about the setting at `pointer`.
+    pub fn invalid(&self, pointer: &str, what: String, hint: Option<String>) -> SettingsError {
+        let what = if pointer.is_empty() { what } else { format!("{pointer}: {what}") };
+        SettingsError::Invalid { origin: self.origin(pointer).to_owned(), what, hint }
+    }
+
+    /// All settings, as one object.
+    pub fn whole(&self) -> Value {
+        Value::Object(self.whole.clone())
     }
 
     /// A program's own settings.
@@ -151,8 +174,7 @@ impl Settings {
     /// # Errors
     /// When a value passed the schema and still is none that the program can use.
     pub fn own<T: DeserializeOwned>(&self) -> Result<T, SettingsError> {
-        let whole = Value::Object(self.whole.clone());
-        serde_json::from_value(whole).map_err(|error| self.invalid(error.to_string(), None))
+        serde_json::from_value(self.whole()).map_err(|error| self.invalid("", error.to_string(), None))
     }
 
     /// Where memory between runs is kept.
@@ -213,7 +235,7 @@ impl Settings {
 
     fn read_at<T: DeserializeOwned>(&self, pointer: &str) -> Result<Option<T>, SettingsError> {
         let read = self.at(pointer).map(|value| serde_json::from_value(value.clone())).transpose();
-        read.map_err(|error| self.invalid(format!("{pointer}: {error}"), None))
+        read.map_err(|error| self.invalid(pointer, error.to_string(), None))
     }
 }
 
@@ -235,10 +257,9 @@ fn from_file(path: &Path) -> Result<Map<String, Value>, SettingsError> {
             Ok(settings)
         }
         other => {
-            let what = format!(
-                "the settings are an object, not `{}`",
-                other.to_string().chars().take(40).collect::<String>()
-            );
+            // What stands there may be a secret, so it is not shown.
+            let kind = if other.is_array() { "a list" } else { "a single value" };
+            let what = format!("settings are an object of keys and values, and this is {kind}");
             Err(SettingsError::Invalid { origin, what, hint: None })
         }
     }
@@ -302,7 +323,8 @@ fn from_environment(program: Program, schema: &Value) -> Map<String, Value> {
 fn known_keys(
     settings: Map<String, Value>,
     schema: &Value,
-    path: &Path,
+    program: Program,
+    origin: &str,
     by_hand: bool,
 ) -> Result<Map<String, Value>, SettingsError> {
     let properties = schema["properties"].as_object().expect("the schema has properties");
@@ -312,21 +334,24 @@ fn known_keys(
         if properties.contains_key(&key) || open {
             known.insert(key, value);
         } else if !by_hand || PLATFORM_KEYS.contains(&key.as_str()) {
-            tracing::warn!(key, "setting is not one of ours and is passed over");
+            tracing::warn!("setting `{key}` is not one of ours and is passed over");
         } else {
-            let hint = match similar(&key, properties.keys().map(String::as_str)) {
-                Some(close) => format!("did you mean \"{close}\"? `--about=markdown` explains every key"),
-                None => "`--about=markdown` explains every key".to_owned(),
-            };
-            let what = format!("/{key}: there is no such setting");
-            return Err(SettingsError::Invalid {
-                origin: path.display().to_string(),
-                what,
-                hint: Some(hint),
-            });
+            let names: Vec<&str> = properties.keys().map(String::as_str).collect();
+            let finding = unknown_key("", &key, &names);
+            let explained = program.explained();
+            let hint =
+                finding.advice.as_deref().map_or(explained.to_owned(), |text| with_more(text, explained));
+            let (origin, what) = (origin.to_owned(), finding.text());
+            return Err(SettingsError::Invalid { origin, what, hint: Some(hint) });
         }
     }
     Ok(known)
+}
+
+/// Advice, and where there is more of it.
+fn with_more(advice: &str, more: &str) -> String {
+    let glue = if advice.ends_with('?') { "" } else { ";" };
+    format!("{advice}{glue} {more}")
 }
 
 #[cfg(test)]

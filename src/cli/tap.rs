@@ -5,7 +5,7 @@ use super::args::TapArgs;
 use super::files;
 use super::progress::{Screen, TapProgress};
 use super::settings::{Program, Settings};
-use crate::diagnostic::thousands;
+use crate::diagnostic::{Diagnostic, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::state::State;
@@ -28,8 +28,10 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     let config: TapConfig = settings.own()?;
     let client = Client::new(settings.connection()?)?;
     let catalog = args.catalog.as_deref().map(catalog).transpose()?;
-    let state = args.state.as_deref().map(files::state).transpose()?.unwrap_or(Value::Null);
-    let state = State::read(state)?;
+    let state = match &args.state {
+        Some(path) => state(path)?,
+        None => State::read(Value::Null)?,
+    };
     if args.discover {
         let discovery = discovered(&client, &config, &screen, &shutdown).await?;
         let text = serde_json::to_string_pretty(&discovery.catalog).expect("a catalog is JSON");
@@ -74,11 +76,18 @@ async fn discovered(
     Ok(discovery)
 }
 
-fn catalog(path: &Path) -> Result<Catalog, SettingsError> {
-    let value = files::json(path)?;
-    serde_json::from_value(value).map_err(|error| SettingsError::Invalid {
+fn state(path: &Path) -> Result<State, SettingsError> {
+    State::read(files::state(path)?).map_err(|error| SettingsError::Invalid {
         origin: path.display().to_string(),
-        what: format!("is no catalog: {error}"),
+        what: error.to_string(),
+        hint: error.hint(),
+    })
+}
+
+fn catalog(path: &Path) -> Result<Catalog, SettingsError> {
+    Catalog::read(files::json(path)?).map_err(|error| SettingsError::Invalid {
+        origin: path.display().to_string(),
+        what: format!("this is no catalog: {error}"),
         hint: Some("`tap-zoho-crm --config … --discover` writes one".to_owned()),
     })
 }

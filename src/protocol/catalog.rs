@@ -49,6 +49,43 @@ pub struct MetadataEntry {
     pub metadata: Map<String, Value>,
 }
 
+/// Why a document is no catalog.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {what}", if .pointer.is_empty() { "the whole".to_owned() } else { format!("`{pointer}`") })]
+pub struct CatalogError {
+    /// JSON pointer into the document.
+    pub pointer: String,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl Catalog {
+    /// Reads a catalog.
+    ///
+    /// # Errors
+    /// When the document lacks what no catalog can be without; unknown keys are passed over.
+    pub fn read(document: Value) -> Result<Self, CatalogError> {
+        let wrong = |pointer: &str, what: &str| CatalogError { pointer: pointer.into(), what: what.into() };
+        let Some(streams) = document.get("streams") else {
+            return Err(wrong("", "has no key `streams`"));
+        };
+        let streams = streams.as_array().ok_or_else(|| wrong("/streams", "is not a list"))?;
+        for (at, stream) in streams.iter().enumerate() {
+            let pointer = format!("/streams/{at}");
+            if !stream.is_object() {
+                return Err(wrong(&pointer, "is not an object"));
+            }
+            if !stream["tap_stream_id"].is_string() {
+                return Err(wrong(&pointer, "has no `tap_stream_id` with the name of a stream"));
+            }
+            if !stream["schema"].is_object() {
+                return Err(wrong(&pointer, "has no `schema` with the properties of the stream"));
+            }
+        }
+        serde_json::from_value(document).map_err(|error| wrong("/streams", &format!("is wrong: {error}")))
+    }
+}
+
 /// `FULL_TABLE`: everything, every time.
 pub const FULL_TABLE: &str = "FULL_TABLE";
 /// `INCREMENTAL`: what changed since the bookmark.
@@ -142,6 +179,22 @@ mod tests {
         let entry = json!({"tap_stream_id": "Leads", "key_properties": ["id"], "selected": selected, "extra": 1,
             "schema": {"properties": {"id": {}, "A": {}, "B": {"selected": false}, "C": {}}}, "metadata": metadata});
         serde_json::from_value(entry).expect("reads")
+    }
+
+    #[test]
+    fn what_is_no_catalog_is_told_where() {
+        let error = |document: Value| Catalog::read(document).expect_err("is no catalog").to_string();
+        assert_eq!(error(json!([])), "the whole has no key `streams`");
+        assert_eq!(error(json!({"streams": {}})), "`/streams` is not a list");
+        let stream = json!({"tap_stream_id": "Leads", "schema": {}});
+        assert_eq!(
+            error(json!({"streams": [stream, {"stream": "Deals"}]})),
+            "`/streams/1` has no `tap_stream_id` with the name of a stream"
+        );
+        assert!(
+            error(json!({"streams": [{"tap_stream_id": "a", "schema": {}, "metadata": 7}]}))
+                .contains("is wrong")
+        );
     }
 
     #[test]

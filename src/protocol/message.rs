@@ -7,11 +7,12 @@
 
 use std::borrow::Cow;
 
+use crate::diagnostic::{json_trouble, similar};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The types this reader takes, as an error message lists them.
-const TYPES: &str = "SCHEMA, RECORD, STATE, ACTIVATE_VERSION, BATCH";
+/// The types this reader takes.
+const TYPES: [&str; 5] = ["SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH"];
 
 /// A parsed line.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ pub enum MessageError {
         column: usize,
     },
     /// `type` names nothing we know.
-    #[error("`{found}` is not a message type; allowed are {TYPES}")]
+    #[error("`{found}` is not a message type; allowed are {}", TYPES.join(", "))]
     UnknownType {
         /// The type found.
         found: String,
@@ -122,6 +123,24 @@ impl MessageError {
             | Self::UnknownType { column, .. }
             | Self::WrongKind { column, .. } => Some(*column),
             Self::NotObject { .. } | Self::MissingKey { .. } => None,
+        }
+    }
+
+    /// What to do about it, where that can be told from the line alone.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotJson { .. } | Self::NotObject { .. } | Self::NotUtf8 { .. } => Some(
+                "a target reads Singer messages, one JSON object a line; does the tap print its log to stdout?"
+                    .to_owned(),
+            ),
+            Self::UnknownType { found, .. } => {
+                let near = similar(found, TYPES)?;
+                Some(format!("did you mean `{near}`? types are in upper case"))
+            }
+            Self::MissingKey { key: "key_properties", .. } => {
+                Some("a stream without a key says so by `\"key_properties\": []`".to_owned())
+            }
+            Self::MissingKey { .. } | Self::WrongKind { .. } => None,
         }
     }
 }
@@ -250,9 +269,7 @@ impl<'a> Members<'a> {
 }
 
 fn not_json(error: &serde_json::Error) -> MessageError {
-    let text = error.to_string();
-    let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
-    MessageError::NotJson { reason, column: error.column().max(1) }
+    MessageError::NotJson { reason: json_trouble(error), column: error.column().max(1) }
 }
 
 /// The JSON kind of a text by its first byte.
@@ -319,7 +336,9 @@ mod tests {
             "SCHEMA has no `key_properties`"
         );
         assert_eq!(error("[1]").to_string(), "a message is a JSON object, found a list");
-        assert!(error(r#"{"type":"RECORD","stream":"a","rec"#).to_string().contains("not valid JSON: EOF"));
+        assert!(
+            error(r#"{"type":"RECORD","stream":"a","rec"#).to_string().contains("not valid JSON: it ends")
+        );
         assert_eq!(Message::parse(b"{\"a\":\"\xff\"}").unwrap_err().column(), Some(7));
     }
 

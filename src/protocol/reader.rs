@@ -88,13 +88,12 @@ impl Diagnostic for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Message { cut: true, .. } => {
-                Some("the tap was stopped while it wrote this line; start it again from the last STATE".to_owned())
-            }
-            Self::Message { cause, .. } if matches!(**cause, MessageError::NotJson { .. }) => {
-                Some("a target reads Singer messages, one JSON object a line; does the tap print its log to stdout?".to_owned())
-            }
-            Self::Message { position, .. } => Some(format!("the line starts at byte {}", thousands(position.offset))),
+            Self::Message { cut: true, .. } => Some(
+                "the tap was stopped while it wrote this line; start it again from the last STATE".to_owned(),
+            ),
+            Self::Message { position, cause, .. } => cause.hint().or_else(|| {
+                Some(format!("the line starts at byte {} of the input", thousands(position.offset)))
+            }),
             Self::Io { .. } | Self::TooLong { .. } => None,
         }
     }

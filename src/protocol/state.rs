@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// A state that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the state's `{pointer}` is {found}, and has to be {expected}")]
+#[error("{} is {found}, and has to be {expected}", if .pointer.is_empty() { "the state".to_owned() } else { format!("the state's `{pointer}`") })]
 pub struct StateError {
     /// JSON pointer into the state.
     pub pointer: String,

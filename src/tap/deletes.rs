@@ -13,7 +13,7 @@ use super::users;
 use crate::codec::time::epoch_seconds;
 use crate::protocol::catalog::{CatalogEntry, FULL_TABLE};
 use crate::protocol::schema::{Property, object, project};
-use crate::protocol::state::StateError;
+use crate::protocol::state::{State, StateError};
 use crate::zoho::api::deleted::{DeletedRecord, Person};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
@@ -69,7 +69,7 @@ pub(super) async fn read<W: Write>(
 ) -> Result<String, Error> {
     let schema = project(&super::deletes::entry().schema, |name| entry.is_property_selected(name));
     context.output.begin(entry.stream_name(), &schema, &KEYS.map(String::from), &[])?;
-    let mut bookmarks = bookmarks(context, entry)?;
+    let mut bookmarks = bookmarks(context.output.state())?;
     let modules = selected
         .iter()
         .map(|entry| module_of(entry))
@@ -103,12 +103,16 @@ pub(super) async fn read<W: Write>(
     Ok(String::new())
 }
 
-fn bookmarks<W: Write>(
-    context: &Context<W>,
-    entry: &CatalogEntry,
-) -> Result<BTreeMap<String, DateTime<Utc>>, StateError> {
-    let state = context.output.state().bookmark(&entry.tap_stream_id);
-    let modules = state.and_then(|bookmark| bookmark.get("modules")).and_then(Value::as_object);
+/// The stream's bookmarks, one for each module.
+pub(super) fn bookmarks(state: &State) -> Result<BTreeMap<String, DateTime<Utc>>, StateError> {
+    let modules = state.bookmark(STREAM).and_then(|bookmark| bookmark.get("modules"));
+    let modules = match modules {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(modules)) => Some(modules),
+        Some(other) => {
+            return Err(StateError::new(format!("/bookmarks/{STREAM}/modules"), other, "an object"));
+        }
+    };
     let instant = |(module, value): (&String, &Value)| {
         let time =
             value.as_str().and_then(epoch_seconds).and_then(|seconds| DateTime::from_timestamp(seconds, 0));

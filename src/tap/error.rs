@@ -15,7 +15,7 @@ pub enum Error {
     #[error(transparent)]
     Zoho(#[from] zoho::Error),
     /// A call for a stream failed.
-    #[error("stream `{stream}` cannot be read")]
+    #[error("reading stream `{stream}` failed")]
     Stream {
         /// The stream.
         stream: String,
@@ -154,7 +154,10 @@ impl Diagnostic for Error {
                 None => "run discovery again: the module may be deleted or hidden from this user".into(),
             }),
             Self::NoKey { .. } => Some("run discovery again and select from what it writes".into()),
-            Self::NoWay { .. } => Some("deselect the fields named, or set `method` for another way".into()),
+            Self::NoWay { .. } => Some(
+                "deselect the fields that are named, give the grant the scope it lacks, or set `method` to another way"
+                    .into(),
+            ),
             Self::JobFailed { .. } | Self::Restless { .. } => {
                 Some("start again from the last state; everything before it is kept".into())
             }

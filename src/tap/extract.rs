@@ -12,7 +12,7 @@ use super::incremental;
 use super::list;
 use super::output::{Observer, Output};
 use super::plan::{StreamPlan, Way, module_of};
-use super::state::{Bookmark, Progress, Window};
+use super::state::{Bookmark, Progress, Window, text};
 use super::summary::{StreamSummary, Summary};
 use super::users;
 use crate::codec::decode::JsonDecoder;
@@ -117,12 +117,20 @@ impl<W: Write> Sync<W> {
 
 impl<W: Write> Context<W> {
     async fn streams(&mut self, selected: &[&CatalogEntry], summary: &mut Summary) -> Result<(), Error> {
-        let modules: Vec<Module> = readable(self.call(self.client.clone().modules()).await?).collect();
+        self.check_bookmarks(selected)?;
+        let modules = self.call(self.client.clone().modules()).await?;
         for entry in selected {
-            self.known(entry, &modules)?;
+            known(entry, &modules)?;
         }
+        let modules: Vec<Module> = readable(modules).collect();
         for entry in selected {
             let stream = entry.stream_name();
+            if !is_readable(entry, &modules) {
+                let reason = "this user may not read it, or Zoho offers no API for it".to_owned();
+                tracing::warn!(stream, "skipped: {reason}");
+                summary.skipped.push(Skipped { module: stream.to_owned(), reason });
+                continue;
+            }
             self.observer.started(stream);
             let ways = match entry.tap_stream_id.as_str() {
                 users::STREAM => users::read(self, entry).await,
@@ -136,7 +144,7 @@ impl<W: Write> Context<W> {
                     summary.streams.push(StreamSummary { stream: stream.to_owned(), rows, ways });
                 }
                 Err(Error::Stream { source, .. }) if skips(&source) => {
-                    tracing::warn!(stream, reason = %source, "stream is skipped");
+                    tracing::warn!(stream, "skipped: {source}");
                     summary.skipped.push(Skipped { module: stream.to_owned(), reason: source.to_string() });
                 }
                 Err(error) => return Err(error),
@@ -145,19 +153,17 @@ impl<W: Write> Context<W> {
         Ok(())
     }
 
-    /// Refuses a stream of which there is no module, before anything is read.
-    fn known(&self, entry: &CatalogEntry, modules: &[Module]) -> Result<(), Error> {
-        let module = module_of(entry);
-        if [users::STREAM, deletes::STREAM].contains(&module)
-            || modules.iter().any(|found| found.api_name == module)
-        {
-            return Ok(());
+    /// Refuses a bookmark that is not understood, before anything is read or written.
+    fn check_bookmarks(&self, selected: &[&CatalogEntry]) -> Result<(), Error> {
+        for entry in selected {
+            match entry.tap_stream_id.as_str() {
+                deletes::STREAM => drop(deletes::bookmarks(self.output.state())?),
+                stream => {
+                    drop(Bookmark::read(self.output.state(), stream, entry.replication_key.as_deref())?)
+                }
+            }
         }
-        let names = modules.iter().map(|module| module.api_name.as_str());
-        Err(Error::UnknownStream {
-            stream: entry.tap_stream_id.clone(),
-            similar: crate::diagnostic::similar(module, names).map(str::to_owned),
-        })
+        Ok(())
     }
 
     /// Reads one module; answers by which ways.
@@ -214,6 +220,13 @@ impl<W: Write> Context<W> {
             }
             None => fresh,
         };
+        if let Some(done) = done.filter(|done| *done > self.server_time()) {
+            tracing::warn!(
+                stream = plan.stream,
+                "its bookmark {} lies in the future: what changes before then is not read",
+                text(done)
+            );
+        }
         Reading { plan, done, progress }
     }
 
@@ -221,14 +234,14 @@ impl<W: Write> Context<W> {
     async fn read(&mut self, reading: &mut Reading<'_>) -> Result<Vec<Way>, Error> {
         let mut rows = self.expected(reading).await?;
         let mut used = Vec::new();
-        let mut tried: Vec<Way> = Vec::new();
+        let mut tried: Vec<(Way, String)> = Vec::new();
         loop {
             let (mut ways, mut reasons) = reading.plan.ways(self.config.method, rows.unwrap_or(0));
             if reading.progress.job.is_some() {
                 ways.sort_by_key(|way| *way != Way::BulkRead);
             }
-            let Some(way) = ways.into_iter().find(|way| !tried.contains(way)) else {
-                reasons.extend(tried.iter().map(|way| format!("{} is refused by the server", way.label())));
+            let Some(way) = ways.into_iter().find(|way| tried.iter().all(|(tried, _)| tried != way)) else {
+                reasons.extend(tried.iter().map(|(way, why)| format!("{}: {why}", way.label())));
                 return Err(Error::NoWay {
                     stream: reading.plan.stream.clone(),
                     reasons: reasons.join("; "),
@@ -253,9 +266,9 @@ impl<W: Write> Context<W> {
                         stream = reading.plan.stream,
                         way = way.label(),
                         reason,
-                        "is refused, the next way is tried"
+                        "this way is refused, the next one is tried"
                     );
-                    tried.push(way);
+                    tried.push((way, reason));
                 }
             }
         }
@@ -326,6 +339,26 @@ impl<W: Write> Context<W> {
         self.observer.rows(stream, self.output.rows());
         Ok(())
     }
+}
+
+/// Refuses a stream of which there is no module.
+fn known(entry: &CatalogEntry, modules: &[Module]) -> Result<(), Error> {
+    let module = module_of(entry);
+    if is_readable(entry, modules) {
+        return Ok(());
+    }
+    let readable = modules.iter().filter(|module| module.api_supported && module.viewable);
+    let names = readable.map(|module| module.api_name.as_str());
+    Err(Error::UnknownStream {
+        stream: entry.tap_stream_id.clone(),
+        similar: crate::diagnostic::similar(module, names).map(str::to_owned),
+    })
+}
+
+/// Whether these modules hold the stream's; two streams are of no module.
+fn is_readable(entry: &CatalogEntry, modules: &[Module]) -> bool {
+    let module = module_of(entry);
+    [users::STREAM, deletes::STREAM].contains(&module) || modules.iter().any(|found| found.api_name == module)
 }
 
 /// A call that failed, or was not waited for.

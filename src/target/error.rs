@@ -56,7 +56,7 @@ pub enum Error {
         source: Box<zoho::Error>,
     },
     /// A bulk job that Zoho gave up.
-    #[error("bulk write job `{job}` for {module} failed: {code} {message}")]
+    #[error("bulk write job `{job}` for {module} failed: {}", joined(code, message))]
     Job {
         /// The job.
         job: String,
@@ -141,15 +141,19 @@ pub struct Before {
 
 impl Before {
     fn hint(&self) -> String {
-        let lines = thousands(self.lines);
+        let lines = match self.lines {
+            0 => return "it is the first line, so nothing was sent".to_owned(),
+            1 => "line before it is".to_owned(),
+            lines => format!("{} lines before it are", thousands(lines)),
+        };
         match &self.state {
             Some(state) => format!(
-                "the {lines} lines before it are written and confirmed up to state {}; nothing after it was sent",
+                "the {lines} written and confirmed up to state {}; nothing after it was sent",
                 crate::protocol::message::shorten(state)
             ),
-            None => format!(
-                "the {lines} lines before it are written, no STATE is confirmed; nothing after it was sent"
-            ),
+            None => {
+                format!("the {lines} written, but no STATE came to confirm that; nothing after it was sent")
+            }
         }
     }
 }
@@ -195,6 +199,16 @@ impl From<std::io::Error> for Error {
     }
 }
 
+/// A code and its message, either of which may be missing.
+fn joined(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => "Zoho does not say why".to_owned(),
+        (code, "") => code.to_owned(),
+        ("", message) => message.to_owned(),
+        (code, message) => format!("{message} ({code})"),
+    }
+}
+
 fn counted(count: u64) -> String {
     if count == 1 { "1 row".to_owned() } else { format!("{} rows", thousands(count)) }
 }
@@ -232,9 +246,9 @@ impl Diagnostic for Error {
             Self::Zoho { source, .. } => source.hint(),
             Self::Ledger(error) => error.hint(),
             Self::InDoubt { batch, .. } => Some(format!(
-                "look in Zoho whether the rows are there, then `zoho-crm jobs resolve --forget {batch}` (take them as \
-                 written) or `zoho-crm jobs resolve --resend {batch}` (send them again), and start the pipeline again; \
-                 a unique match field makes this go away"
+                "look in Zoho whether the rows are there, then `zoho-crm jobs resolve {batch} --forget --config …` \
+                 (they are: take them as written) or `zoho-crm jobs resolve {batch} --resend --config …` (they are \
+                 not: send them again), and start the pipeline again; with a unique match field this cannot happen"
             )),
             Self::JobTimeout { .. } => Some(
                 "it goes on without us; the next run waits for it and sends none of its rows again"
@@ -248,6 +262,9 @@ impl Diagnostic for Error {
 
 fn join(advice: Option<String>, before: Option<&Before>) -> Option<String> {
     match (advice, before.map(Before::hint)) {
+        (Some(advice), Some(before)) if advice.ends_with('?') => {
+            Some(format!("{advice} {}", before.replacen("the", "The", 1)))
+        }
         (Some(advice), Some(before)) => Some(format!("{advice}; {before}")),
         (one, other) => one.or(other),
     }

@@ -52,7 +52,11 @@ impl Stream {
         let validator = jsonschema::options()
             .should_validate_formats(false)
             .build(&schema)
-            .map_err(|error| format!("SCHEMA of stream \"{name}\" is no JSON Schema: {error}"))?;
+            .map_err(|error| {
+                let found = shorten(&error.instance().to_string());
+                let place = error.instance_path();
+                format!("SCHEMA of stream \"{name}\" is no JSON Schema: `{place}` is {found}, which cannot stand there")
+            })?;
         Ok(Self {
             schema: message.schema.get().to_owned(),
             validator,
@@ -122,7 +126,10 @@ fn describe(stream: &str, error: &ValidationError<'_>) -> String {
                 if types.is_empty() { "null".to_owned() } else { types.join(" or ") }
             )
         }
-        _ => format!("{has} breaks its SCHEMA: {}", shorten(&error.to_string())),
+        ValidationErrorKind::MaxLength { limit } => {
+            format!("{has} is longer than the {limit} characters its SCHEMA allows")
+        }
+        _ => format!("{has} breaks its SCHEMA: {}", error.masked()),
     }
 }
 

@@ -80,6 +80,7 @@ pub async fn run(
     let begun = tokio::time::Instant::now();
     let name = DateTime::<Utc>::from(now).format("%Y-%m-%dT%H-%M-%S").to_string();
     let ledger = Ledger::open(state_dir)?;
+    client.sign_in().await.map_err(|error| Error::zoho("cannot sign in to Zoho", error))?;
     let org = client.org().await.map_err(|error| Error::zoho("cannot read the organisation", error))?;
     let start = ledger.begin_run(&org.zgid, &name, config.replay_states)?;
     let run_name = format!("{name}-{}", start.run);

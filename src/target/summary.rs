@@ -159,7 +159,7 @@ impl fmt::Display for Summary {
         }
         if let Some(path) = &self.rejects {
             let path = path.display();
-            write!(f, "\nRejected rows with reasons: {path}    send again: zoho-crm retry {path}")?;
+            write!(f, "\nRejected rows: {path}    correct and send again: target-zoho-crm --input {path}")?;
         }
         if self.fresh_state {
             write!(
@@ -207,7 +207,7 @@ mod tests {
             summary.to_string(),
             "Wrote 24,985 rows to Contacts (upsert by Email, bulk write, 1 job, 500 credits) in 48 s:\n  \
              3,981 inserted   21,004 updated   9 rejected (9 INVALID_DATA)\n\
-             Rejected rows with reasons: r.singer    send again: zoho-crm retry r.singer"
+             Rejected rows: r.singer    correct and send again: target-zoho-crm --input r.singer"
         );
         assert_eq!((summary.rows(), summary.failed()), (24_994, 9));
     }

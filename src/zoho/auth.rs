@@ -287,6 +287,11 @@ impl Auth {
             self.connection.data_center
         );
         let hint = error.code().and_then(|code| sign_in_hint(code, &self.connection));
+        let refused = error.code().and_then(|code| refused(code, &self.connection));
+        let error = match refused {
+            Some(what) if error.message().is_empty() => error.with_place(what),
+            _ => error,
+        };
         let error = error.with_place(&asked);
         match hint {
             Some(hint) => error.with_hint(hint),
@@ -348,19 +353,29 @@ fn life(body: &Value) -> TimeDelta {
     seconds.and_then(TimeDelta::try_seconds).unwrap_or(DEFAULT_LIFE)
 }
 
+/// What a code is about; Zoho sends nothing but the code.
+fn refused(code: &str, connection: &Connection) -> Option<&'static str> {
+    Some(match code {
+        "invalid_client" => "it does not know this `client_id`",
+        "invalid_client_secret" => "this `client_secret` does not belong to the `client_id`",
+        "invalid_code" if connection.refresh_token.is_some() => "it does not know this `refresh_token`",
+        "invalid_code" => "it does not take this `grant_code`",
+        _ => return None,
+    })
+}
+
 /// What to do about a refused exchange.
 fn sign_in_hint(code: &str, connection: &Connection) -> Option<String> {
     let text = match code {
         "invalid_client" => format!(
-            "no client with this id and secret was found there; this happens when the account lives in another data center \
-             than `{}`. `zoho-crm auth status --find-data-center` tries them all",
+            "this happens when the account lives in another data center than `{}`; \
+             `zoho-crm auth status --find-data-center --config …` tries them all",
             connection.data_center
         ),
-        "invalid_client_secret" => "the client id is known there, the secret is another; each data center may have its own, \
-             the API console shows it"
+        "invalid_client_secret" => "the API console shows the secret; each data center may have its own"
             .to_owned(),
         "invalid_code" if connection.refresh_token.is_some() => {
-            "the refresh token was revoked, or belongs to another client or data center; `zoho-crm auth login` gains a new one".to_owned()
+            "the refresh token was revoked, or belongs to another client or data center; README, \"Your own account\", shows how to get a new one".to_owned()
         }
         "invalid_code" => "a code can be used once and within minutes of its making; make a new one in the API console".to_owned(),
         "invalid_redirect_uri" => "`redirect_uri` must be the one registered in the API console".to_owned(),

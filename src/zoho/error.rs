@@ -247,7 +247,7 @@ impl fmt::Display for Error {
         if let Some(job_id) = facts.job_id.as_ref().filter(|id| !facts.call_names(id)) {
             write!(f, ", job `{job_id}`")?;
         }
-        if let Some(module) = facts.module.as_ref().filter(|module| !facts.call_names(module)) {
+        if let Some(module) = facts.module.as_ref().filter(|module| !facts.names(module)) {
             write!(f, ", module `{module}`")?;
         }
         if facts.attempts > 1 {
@@ -261,6 +261,11 @@ impl fmt::Display for Error {
 }
 
 impl Facts {
+    /// Whether the field or the path already shows the module.
+    fn names(&self, module: &str) -> bool {
+        self.field.as_deref() == Some(module) || self.call_names(module)
+    }
+
     /// Whether the path already shows `part`.
     fn call_names(&self, part: &str) -> bool {
         self.call.as_ref().is_some_and(|(_, path)| path.split('/').any(|piece| piece == part))
@@ -339,7 +344,10 @@ fn default_hint(error: &Error) -> Option<String> {
             "other programs may use the organisation's pool of simultaneous calls; lower `max_concurrency`, or try again later".into()
         }
         (ErrorKind::TokenThrottle, _) => "wait ten minutes; programs that share `state_dir` share one token".into(),
-        (ErrorKind::Network | ErrorKind::Service, _) if !error.in_doubt() => "try again later; what is done stays done".into(),
+        (ErrorKind::Network, _) if !error.in_doubt() => {
+            "check the network, the proxy (`HTTPS_PROXY`) and the address, and start again; what is done stays done".into()
+        }
+        (ErrorKind::Service, _) if !error.in_doubt() => "start again later; what is done stays done".into(),
         _ => return None,
     };
     Some(text)

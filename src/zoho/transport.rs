@@ -353,7 +353,7 @@ fn broken(error: &reqwest::Error, doing: &str) -> Failure {
     let host = error.url().and_then(Url::host_str).map(|host| format!(" to `{host}`")).unwrap_or_default();
     let message = match reach {
         Reach::NotSent => format!("{what}{host}"),
-        _ => format!("{what} {doing}{host}"),
+        _ => format!("{what} {doing}{}", host.replacen(" to ", " of ", 1)),
     };
     let failure = Error::new(ErrorKind::Network, message);
     // The library's own text may show the query; its cause does not.

@@ -1,6 +1,7 @@
 //! The one integration binary; one module per subject.
 //!
 //! - `architecture`: who may import whom.
+//! - `bad_input`: what people see when they give us something wrong, as snapshots.
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
@@ -11,6 +12,7 @@
 #![allow(missing_docs)]
 
 mod architecture;
+mod bad_input;
 mod client;
 mod common;
 mod emulator_bulk;

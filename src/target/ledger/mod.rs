@@ -96,7 +96,10 @@ impl Diagnostic for LedgerError {
         match self {
             Self::Locked { .. } => Some("wait for it to end, or give each its own `state_dir`".to_owned()),
             Self::Version { .. } => Some("use the version that wrote it, or another `state_dir`".to_owned()),
-            Self::NoBatch(_) => Some("`zoho-crm jobs` lists them".to_owned()),
+            Self::Folder { .. } => {
+                Some("`state_dir` must be a folder that this user may write to".to_owned())
+            }
+            Self::NoBatch(_) => Some("`zoho-crm jobs list` shows what is under way".to_owned()),
             _ => None,
         }
     }

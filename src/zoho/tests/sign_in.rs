@@ -164,7 +164,7 @@ async fn a_grant_code_is_exchanged_once() -> Tested {
 async fn refusals_are_put_in_words() -> Tested {
     for (body, kind, hint) in [
         (r#"{"error":"invalid_client"}"#, ErrorKind::SignIn, "another data center"),
-        (r#"{"error":"invalid_client_secret"}"#, ErrorKind::SignIn, "the secret is another"),
+        (r#"{"error":"invalid_client_secret"}"#, ErrorKind::SignIn, "the API console shows the secret"),
         (r#"{"error":"invalid_code"}"#, ErrorKind::SignIn, "was revoked"),
         (
             r#"{"error":"Access Denied","error_description":"too many requests"}"#,

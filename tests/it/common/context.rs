@@ -86,6 +86,13 @@ impl TestContext {
         command
     }
 
+    /// A command of `zoho-crm` with the test's settings.
+    pub fn operator(&self, command: &[&str]) -> Command {
+        let mut program = program("zoho-crm");
+        program.current_dir(self.dir.path()).args(command).arg("--config").arg(self.path("config.json"));
+        program
+    }
+
     /// Runs discovery and selects these streams and nothing else.
     pub fn catalog(&self, streams: &[&str]) -> PathBuf {
         let output = self.tap().arg("--discover").assert().success().get_output().clone();

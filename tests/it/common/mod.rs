@@ -2,4 +2,5 @@
 
 pub mod context;
 pub mod killed;
+pub mod snapshot;
 pub mod zylker;
