@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -24,7 +25,8 @@ def binary(given: str | None) -> Path:
     """The program under test: the one named, or the newest one built."""
     if given is not None:
         return Path(given)
-    built = [ROOT / "target" / profile / "zoho-crm" for profile in ("release", "debug")]
+    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+    built = [target / profile / "zoho-crm" for profile in ("release", "debug")]
     built = [path for path in built if path.exists()]
     if not built:
         raise Missing("the program `zoho-crm` (build it with `cargo build`)")

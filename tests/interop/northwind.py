@@ -60,7 +60,8 @@ def compare_checked_in(lines: bytes) -> None:
     if os.environ.get(UPDATE):
         CHECKED_IN.write_text(without_times(lines), encoding="utf-8")
     elif without_times(lines) != CHECKED_IN.read_text(encoding="utf-8"):
-        raise RuntimeError(f"`{CHECKED_IN.relative_to(ROOT)}` is not what tap-postgres writes; {UPDATE}=1 writes it anew")
+        file = CHECKED_IN.relative_to(ROOT)
+        raise RuntimeError(f"`{file}` is not what tap-postgres writes; {UPDATE}=1 writes it anew")
 
 
 def compare(accounts: list[dict], contacts: list[dict]) -> int:
@@ -93,6 +94,7 @@ def northwind(zoho_crm: Path) -> None:
     """The whole way, twice: the second load finds every record again."""
     tap, target = program("tap-zoho-crm", zoho_crm), program("target-zoho-crm", zoho_crm)
     virtual_environment("tap-postgres")
+    config = SAMPLE / "target.json"
     with tempfile.TemporaryDirectory() as name, database() as server:
         folder = Path(name)
         zoho = folder / "zoho.json"
@@ -106,7 +108,8 @@ def northwind(zoho_crm: Path) -> None:
             zoho.write_text(json.dumps(settings))
             for time in ("first", "second"):
                 with timed(f"northwind tap-postgres | target, {time} time"):
-                    piped(source, [target, "--config", zoho, "--config", SAMPLE / "target.json"], folder)
+                    state = piped(source, [target, "--config", zoho, "--config", config], folder)
+                same(json.loads(state.splitlines()[-1]), {"bookmarks": {STREAM: {}}}, "the last STATE")
                 with timed("northwind tap and compare"):
                     compared = read_back(tap, zoho, folder)
     print(f"  northwind {compared} values are those of the CSV")

@@ -106,10 +106,11 @@ def database() -> Iterator[Database]:
         made = subprocess.run(init, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **run_as)
         if made.returncode != 0:
             raise RuntimeError(f"initdb: {made.stdout.decode(errors='replace')}")
-        settings = {"listen_addresses": "127.0.0.1", "port": server.port, "unix_socket_directories": folder, "fsync": "off"}
+        settings = {"listen_addresses": "127.0.0.1", "port": server.port, "unix_socket_directories": folder}
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        with open(folder / "log", "w+b") as log:
-            process = subprocess.Popen([found / "postgres", "-D", folder / "data", *options], stdout=log, stderr=log, **run_as)
+        command = [found / "postgres", "-D", folder / "data", *options]
+        with open(folder / "log", "wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **run_as)
             try:
                 wait(process, folder)
                 yield server

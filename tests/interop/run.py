@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+from check_tap import check_tap
 from emulator import binary, emulator, zgid
 from environment import HERE, Missing, python, virtual_environment
+from meltano import meltano
 from northwind import northwind
 
 
@@ -20,7 +22,7 @@ def sdk(program: Path) -> None:
         subprocess.run([str(interpreter), str(HERE / "sdk.py"), url, zgid(url)], check=True)
 
 
-STEPS = {"sdk": sdk, "northwind": northwind}
+STEPS = {"sdk": sdk, "check-tap": check_tap, "meltano": meltano, "northwind": northwind}
 
 
 def outcome(step: str, program: Path) -> str | None:

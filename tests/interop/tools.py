@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 300
 
 def run(command: list, **more) -> bytes:
     """What a program wrote to stdout; its stderr is shown when it fails."""
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT_SECONDS, **more)
+    done = subprocess.run(words(command), capture_output=True, timeout=TIMEOUT_SECONDS, **more)
     if done.returncode != 0:
         raise failure(command[0], done.returncode, done.stderr)
     return done.stdout
@@ -27,8 +27,9 @@ def piped(first: list, second: list, folder: Path) -> bytes:
     """`first | second`, both in that folder; what the second wrote to stdout."""
     errors = [folder / f"{Path(command[0]).name}.log" for command in (first, second)]
     with open(errors[0], "wb") as first_log, open(errors[1], "wb") as second_log:
-        source = subprocess.Popen([str(part) for part in first], stdout=subprocess.PIPE, stderr=first_log, cwd=folder)
-        sink = subprocess.Popen([str(part) for part in second], stdin=source.stdout, stdout=subprocess.PIPE, stderr=second_log, cwd=folder)
+        pipe = subprocess.PIPE
+        source = subprocess.Popen(words(first), stdout=pipe, stderr=first_log, cwd=folder)
+        sink = subprocess.Popen(words(second), stdin=source.stdout, stdout=pipe, stderr=second_log, cwd=folder)
         source.stdout.close()
         out, _ = sink.communicate(timeout=TIMEOUT_SECONDS)
         codes = [source.wait(timeout=TIMEOUT_SECONDS), sink.returncode]
@@ -39,9 +40,13 @@ def piped(first: list, second: list, folder: Path) -> bytes:
     return out
 
 
+def words(command: list) -> list[str]:
+    return [str(part) for part in command]
+
+
 def failure(program: str | Path, code: int, stderr: bytes) -> RuntimeError:
-    words = stderr.decode(errors="replace").strip()
-    return RuntimeError(f"`{Path(program).name}` exits with {code}:\n{words}")
+    said = stderr.decode(errors="replace").strip()
+    return RuntimeError(f"`{Path(program).name}` exits with {code}:\n{said}")
 
 
 @contextmanager
