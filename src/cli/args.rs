@@ -245,10 +245,20 @@ pub struct DemoArgs {
     pub dir: PathBuf,
 }
 
+/// In the words of [`crate::diagnostic::ExitStatus`] and of README; a test compares them.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 rows were rejected; 2 usage or config; 3 sign-in; 4 permission; 5 API credits;
-6 network or service; 7 malformed or out-of-order message; 8 data against its schema or not to be had
-whole; 9 in doubt; 70 internal.";
+Exit codes:
+  0   done
+  1   done, but more rows were rejected than `max_rejected` allows
+  2   usage or config
+  3   sign-in
+  4   permission or scope
+  5   API credits
+  6   network or service, after retries
+  7   malformed or out-of-order message
+  8   record against its SCHEMA, or data that cannot be had whole
+  9   in doubt
+  70  internal";
 
 #[cfg(test)]
 mod tests {

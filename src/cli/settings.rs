@@ -56,6 +56,8 @@ impl Program {
         let parts =
             parts.iter().map(|part| serde_json::from_str::<Value>(part).expect("the schemas are JSON"));
         let mut whole = parts.reduce(merge_schemas).expect("there is a part");
+        whole["description"] =
+            format!("Every setting of {}.", whole["title"].as_str().unwrap_or_default()).into();
         whole["additionalProperties"] = (self == Self::Operator).into();
         whole
     }

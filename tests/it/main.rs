@@ -5,6 +5,7 @@
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
+//! - `help`: what the programs say about themselves, and that all say the same.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
 //! - `tap`: discovery and sync, by the real program against the emulator.
@@ -20,6 +21,7 @@ mod emulator_bulk_write;
 mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;
+mod help;
 mod killed;
 mod northwind;
 mod tap;

@@ -162,7 +162,7 @@ fn regex_free(results: &str) -> String {
 #[test]
 fn an_insert_whose_answer_is_lost() {
     let context = TestContext::new(&[]);
-    let settings = json!({"at_least_once": true, "in_doubt_wait": 0,
+    let settings = json!({"at_least_once": true, 
         "streams": {"tasks": {"module": "Tasks", "operation": "insert"}}});
     context.settings_with("config.json", &settings);
     let rule = json!({"match": {"method": "POST", "path_contains": "/Tasks"}, "action": {"kind": "cut_after_execute"}});

@@ -123,6 +123,8 @@ fn credits_that_are_used_up() {
         options.rows = [("Leads".to_owned(), 3)].into();
         options.limits = Limits { daily_credits: Some(5), ..Limits::default() };
     });
+    // One call at a time, so that the same one is the last that can be paid.
+    context.settings_with("config.json", &json!({"max_concurrency": 1}));
     context.assert_seen("credits_used_up_discovery", context.tap().arg("--discover"));
     context.assert_seen("credits_used_up_target", context.target().write_stdin(ONE_CONTACT));
     context.assert_seen("credits_used_up_check", &mut context.operator(&["check"]));
