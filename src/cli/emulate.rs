@@ -23,7 +23,7 @@ pub async fn run(args: EmulateArgs, screen: &Screen) -> Result<(), Error> {
     for (module, rows) in rows {
         screen.say(&format!("  {module}: {} rows", thousands(rows)));
     }
-    let settings = settings(&emulator);
+    let settings = settings(&emulator, 0);
     match &args.write_config {
         Some(path) => {
             write(path, &settings)?;
@@ -46,9 +46,9 @@ fn announce(emulator: &Emulator, screen: &Screen) {
     ));
 }
 
-/// Settings with which tap and target reach the emulator's first organisation.
-pub fn settings(emulator: &Emulator) -> Value {
-    let org: &OrgOptions = &emulator.orgs()[0];
+/// Settings with which tap and target reach one of the emulator's organisations.
+pub fn settings(emulator: &Emulator, org: usize) -> Value {
+    let org: &OrgOptions = &emulator.orgs()[org];
     let url = emulator.base_url();
     json!({
         "client_id": org.client_id,

@@ -110,8 +110,8 @@ impl Reporter {
         let route = &written.batch.route;
         let tally = self
             .tallies
-            .entry(format!("{}>{}", route.module, route.stream))
-            .or_insert_with(|| Tally::of(route));
+            .entry(format!("{}>{}>{}", route.module, route.stream, earlier.is_none()))
+            .or_insert_with(|| Tally { earlier: earlier.is_some(), ..Tally::of(route) });
         tally.effort.add(written.effort);
         let mut lines = Vec::with_capacity(written.outcomes.len());
         let rejects = &mut self.rejects;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::mapping::Route;
 use super::outcome::{Action, Outcome};
 use super::write::Effort;
-use crate::diagnostic::thousands;
+use crate::diagnostic::{duration, thousands};
 
 /// Counts of one stream to one module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Tally {
     pub module: String,
     /// Operation and match: `upsert by Email`.
     pub how: String,
+    /// Whether an earlier run had taken these rows and left them under way. Those that had no STATE
+    /// after them come again and are counted as rows of this run, too.
+    pub earlier: bool,
     /// Rows by outcome.
     pub actions: BTreeMap<Action, u64>,
     /// Rejected rows by code.
@@ -124,23 +127,32 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// All rows that went to a module.
+    /// All rows of this run that went to a module.
     pub fn rows(&self) -> u64 {
-        self.tallies.iter().map(Tally::rows).sum()
+        self.of_this_run().map(Tally::rows).sum()
     }
 
-    /// Rows that are not in Zoho, or not known to be.
+    /// Rows of this run that are not in Zoho, or not known to be.
     pub fn failed(&self) -> u64 {
-        self.tallies.iter().map(Tally::failed).sum()
+        self.of_this_run().map(Tally::failed).sum()
+    }
+
+    fn of_this_run(&self) -> impl Iterator<Item = &Tally> {
+        self.tallies.iter().filter(|tally| !tally.earlier)
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.tallies.is_empty() {
+        for tally in self.tallies.iter().filter(|tally| tally.earlier) {
+            let rows = counted(tally.rows(), "row", "rows");
+            writeln!(f, "Finished {rows} to {} that an earlier run had under way:", tally.module)?;
+            writeln!(f, "  {}", tally.counts().join("   "))?;
+        }
+        if self.of_this_run().next().is_none() {
             write!(f, "Wrote nothing: {} without a row to write.", counted(self.lines, "line", "lines"))?;
         }
-        for (place, tally) in self.tallies.iter().enumerate() {
+        for (place, tally) in self.of_this_run().enumerate() {
             if place > 0 {
                 writeln!(f)?;
             }
@@ -173,15 +185,6 @@ impl fmt::Display for Summary {
 
 fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(count), if count == 1 { one } else { many })
-}
-
-fn duration(elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs();
-    match seconds {
-        0..10 => format!("{:.1} s", elapsed.as_secs_f64()),
-        10..120 => format!("{seconds} s"),
-        _ => format!("{} min {} s", seconds / 60, seconds % 60),
-    }
 }
 
 #[cfg(test)]
