@@ -4,6 +4,7 @@
 //! - `bad_input`: what people see when they give us something wrong, as snapshots.
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
+//! - `docs`: what README and the other documents say is true.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
 //! - `help`: what the programs say about themselves, and that all say the same.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
@@ -16,6 +17,7 @@ mod architecture;
 mod bad_input;
 mod client;
 mod common;
+mod docs;
 mod emulator_bulk;
 mod emulator_bulk_write;
 mod emulator_coql;
