@@ -9,6 +9,7 @@
 //! - `help`: what the programs say about themselves, and that all say the same.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
+//! - `regression`: bugs that were there once, each by name.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 
 #![allow(missing_docs)]
@@ -26,5 +27,6 @@ mod emulator_oas;
 mod help;
 mod killed;
 mod northwind;
+mod regression;
 mod tap;
 mod target;
