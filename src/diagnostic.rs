@@ -160,14 +160,12 @@ impl fmt::Display for Report<'_> {
 
 /// The candidate most like `name`, for "did you mean": none if all are too different.
 ///
-/// Two names are alike when one character, and one more for each four, has to be changed; case does
-/// not count.
+/// One change is always allowed, and one more for every four characters; case does not count.
 pub fn similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |candidate: &str| strsim::levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
     let (changes, candidate) =
         candidates.into_iter().map(|candidate| (distance(candidate), candidate)).min()?;
-    let longer = name.chars().count().max(candidate.chars().count());
-    (changes <= 1 + longer / 4).then_some(candidate)
+    (changes <= 1 + candidate.chars().count() / 4).then_some(candidate)
 }
 
 /// A time as people read it: `0.9 s`, `41 s`, `6 min 12 s`.

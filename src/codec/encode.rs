@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::value::plain_decimal;
 use crate::zoho::types::{DataType, Field};
 
 /// How the values of a field are written.
@@ -206,55 +207,9 @@ fn push_json(value: &Value, out: &mut String) {
 }
 
 fn whole(text: &str) -> Option<String> {
-    let plain = plain_decimal(text)?;
+    let plain = plain_decimal(text.trim())?;
     let digits = plain.strip_prefix('-').unwrap_or(&plain);
     digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(plain)
-}
-
-/// A number as plain decimal text: no exponent, no needless zeros, every digit kept.
-pub fn plain_decimal(text: &str) -> Option<String> {
-    const LONGEST_EXPONENT: i32 = 400;
-    let text = text.trim();
-    let (sign, unsigned) = match text.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (unsigned, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    if digits.is_empty()
-        || !digits.bytes().all(|byte| byte.is_ascii_digit())
-        || exponent.abs() > LONGEST_EXPONENT
-    {
-        return None;
-    }
-    let point = i32::try_from(whole.len()).ok()? + exponent;
-    let (whole, fraction) = place_point(&digits, point);
-    let whole = whole.trim_start_matches('0');
-    let fraction = fraction.trim_end_matches('0');
-    let zero = whole.is_empty() && fraction.is_empty();
-    let mut plain = String::from(if zero { "" } else { sign });
-    plain.push_str(if whole.is_empty() { "0" } else { whole });
-    if !fraction.is_empty() {
-        plain.push('.');
-        plain.push_str(fraction);
-    }
-    Some(plain)
-}
-
-/// Splits digits at a decimal point that may lie outside them.
-fn place_point(digits: &str, point: i32) -> (String, String) {
-    let Ok(at) = usize::try_from(point) else {
-        return (String::new(), "0".repeat(point.unsigned_abs() as usize) + digits);
-    };
-    if at <= digits.len() {
-        (digits[..at].to_owned(), digits[at..].to_owned())
-    } else {
-        (digits.to_owned() + &"0".repeat(at - digits.len()), String::new())
-    }
 }
 
 fn boolean(value: &Value) -> Option<&'static str> {

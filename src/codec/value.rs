@@ -204,6 +204,13 @@ fn decimal(text: &str, out: &mut Vec<u8>) -> Written {
     Ok(())
 }
 
+/// The canonical text of a number, for the way back to Zoho; none if it is no number.
+pub fn plain_decimal(text: &str) -> Option<String> {
+    let mut out = Vec::new();
+    Number::parse(text)?.write(&mut out);
+    String::from_utf8(out).ok()
+}
+
 /// A decimal number as its parts: sign, digits before and after the point, exponent.
 struct Number<'a> {
     negative: bool,

@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::diagnostic::similar;
+
 /// Settings of one target run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetConfig {
@@ -296,7 +298,7 @@ fn stream_target(stream: &str, value: &Value, pointer: &str) -> Result<StreamTar
     let known = ["module", "operation", "match_on", "fields", "constants", "nulls"];
     if let Some(key) = keys.keys().find(|key| !known.contains(&key.as_str())) {
         let error = ConfigError::new(child(pointer, key), format!("`{key}` is not a key of a stream"));
-        return Err(match did_you_mean(key, known) {
+        return Err(match similar(key, known) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
             None => error.with_hint(format!("allowed are {}", known.join(", "))),
         });
@@ -452,32 +454,6 @@ fn not_one_of(pointer: &str, found: &str, allowed: &str) -> ConfigError {
         .with_hint(format!("allowed are {allowed}"))
 }
 
-/// The name nearest to a mistyped one, if any is near.
-pub fn did_you_mean<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let typed = typed.to_lowercase();
-    names
-        .into_iter()
-        .map(|name| (edits(&typed, &name.to_lowercase()), name))
-        .filter(|(edits, name)| *edits <= 1 + name.chars().count() / 4)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, name)| name)
-}
-
-/// Edit distance of Levenshtein.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -520,11 +496,5 @@ mod tests {
         assert!(error(json!({"batch_rows": 25_001})).contains("/batch_rows"));
         assert!(error(json!({"max_rejected": -1})).contains("/max_rejected"));
         assert!(error(json!({"streams": {"a": {"fields": {"p": 1}}}})).contains("/streams/a/fields/p"));
-    }
-
-    #[test]
-    fn near_names_are_found() {
-        assert_eq!(did_you_mean("Fone", ["Email", "Phone", "Fax"]), Some("Phone"));
-        assert_eq!(did_you_mean("xyz", ["Email", "Phone"]), None);
     }
 }

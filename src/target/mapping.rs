@@ -7,10 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{ConfigError, FieldRule, Nulls, Operation, StreamTarget, child, did_you_mean};
+use super::config::{ConfigError, FieldRule, Nulls, Operation, StreamTarget, child};
 use super::metadata::{Metadata, ModuleMeta};
 use super::operation;
 use crate::codec::encode::Kind;
+use crate::diagnostic::similar;
 use crate::zoho::types::Field;
 
 /// Where the rows of a stream go, and how each value is written.
@@ -243,7 +244,7 @@ fn configured<'a>(
                 &rule.pointer,
                 format!("\"{}\" is not a property of stream \"{}\"", rule.property, shape.stream),
             );
-            let near = did_you_mean(&rule.property, shape.properties.iter().map(String::as_str));
+            let near = similar(&rule.property, shape.properties.iter().map(String::as_str));
             return Err(error.with_hint(match near {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("its SCHEMA has {}", shape.properties.join(", ")),
@@ -350,7 +351,7 @@ fn unknown_module(target: &StreamTarget, metadata: &Metadata) -> ConfigError {
         child(&target.pointer, "module"),
         format!("\"{}\" is not a module that this user can write", target.module),
     );
-    match did_you_mean(&target.module, metadata.module_names()) {
+    match similar(&target.module, metadata.module_names()) {
         Some(near) => error.with_hint(format!("did you mean \"{near}\"? `zoho-crm modules` lists all")),
         None => error.with_hint(format!(
             "name the module in the config, {{\"streams\": {{\"{0}\": {{\"module\": …}}}}}}, or leave the stream out with \"{0}\": []",
@@ -362,13 +363,12 @@ fn unknown_module(target: &StreamTarget, metadata: &Metadata) -> ConfigError {
 pub(super) fn unknown_field(name: &str, pointer: &str, meta: &ModuleMeta) -> ConfigError {
     let module = &meta.module.api_name;
     let listing = format!("`zoho-crm fields {module}` lists all {}", meta.fields.len());
-    ConfigError::new(pointer, format!("\"{name}\" is not a field of {module}")).with_hint(match did_you_mean(
-        name,
-        meta.fields.iter().map(|field| field.api_name.as_str()),
-    ) {
-        Some(near) => format!("did you mean \"{near}\"? {listing}"),
-        None => listing,
-    })
+    ConfigError::new(pointer, format!("\"{name}\" is not a field of {module}")).with_hint(
+        match similar(name, meta.fields.iter().map(|field| field.api_name.as_str())) {
+            Some(near) => format!("did you mean \"{near}\"? {listing}"),
+            None => listing,
+        },
+    )
 }
 
 fn refused(pair: &Pair<'_>, choice: &operation::Choice, target: &StreamTarget) -> ConfigError {
