@@ -83,7 +83,7 @@ pub async fn run(
     client.sign_in().await.map_err(|error| Error::zoho("cannot sign in to Zoho", error))?;
     let org = client.org().await.map_err(|error| Error::zoho("cannot read the organisation", error))?;
     let start = ledger.begin_run(&org.zgid, &name, config.replay_states)?;
-    let run_name = format!("{name}-{}", start.run);
+    let run_name = ledger.run_name(start.run)?;
     if start.fresh {
         tracing::info!("the state folder `{}` is new: no earlier run is known", state_dir.display());
     }

@@ -218,7 +218,8 @@ impl Ledger {
         let db = self.db();
         let name =
             db.query_row("SELECT name FROM runs WHERE run = ?1", [run], |row| row.get(0)).optional()?;
-        Ok(name.unwrap_or_else(|| run.to_string()))
+        // Two runs may begin in one second.
+        Ok(name.map_or_else(|| run.to_string(), |name: String| format!("{name}-{run}")))
     }
 
     pub(super) fn texts(&self, sql: &str) -> Result<Vec<String>> {
