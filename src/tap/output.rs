@@ -40,9 +40,6 @@ pub struct Output<W: Write> {
 }
 
 impl<W: Write> Output<W> {
-    /// Rows between two looks at the clock.
-    const LOOK_EVERY: u64 = 1_024;
-
     /// Output on `out`, starting from the state of the run before.
     pub fn new(out: W, state: State, config: &TapConfig) -> Self {
         Self {
@@ -115,8 +112,7 @@ impl<W: Write> Output<W> {
 
     /// Whether it is time for a STATE.
     pub fn is_due(&self) -> bool {
-        self.rows_since_state >= self.state_rows
-            || self.rows.is_multiple_of(Self::LOOK_EVERY) && self.last_state.elapsed() >= self.state_every
+        self.rows_since_state >= self.state_rows || self.last_state.elapsed() >= self.state_every
     }
 
     /// Puts a bookmark into the state and emits it, unless it is the one that is already out and no
