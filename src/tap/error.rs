@@ -89,15 +89,15 @@ pub enum Error {
         #[source]
         source: DecodeError,
     },
-    /// A page of the records API that changed under every attempt to read it whole.
+    /// Rows came and went during every attempt to list a module by the records API.
     #[error(
-        "stream `{stream}` changes faster than it can be read: {missing} rows slipped in each of {passes} passes"
+        "stream `{stream}` changes faster than it can be listed: {moves} rows came or went during the last of {passes} passes"
     )]
     Restless {
         /// The stream.
         stream: String,
-        /// Rows found missing in the last pass.
-        missing: usize,
+        /// Rows seen to move in the last pass but one.
+        moves: usize,
         /// Passes made.
         passes: u32,
     },

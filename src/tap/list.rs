@@ -1,8 +1,13 @@
 //! Reading by the records API: pages of 200, for what Bulk Read and COQL refuse.
 //!
-//! Its page tokens promise nothing about rows that are deleted between two pages: what follows may
+//! Its page tokens promise nothing about rows that come and go between two pages: what follows may
 //! move up, over the edge of a page already read. So a reading of more than one page is followed by
-//! passes over the ids alone, until one brings no id that has not been seen.
+//! passes over the ids alone, each read by id where it is new, until one pass is proven whole.
+//!
+//! That no new id turns up proves nothing, because the same row can slip twice. What moves rows up is
+//! a row before them that goes away. Either it had been listed: then the next pass lacks it. Or it
+//! came during the pass: then it moved the others down first, and one was listed twice. So a pass is
+//! whole if it lists no id twice and the next one lists all of its ids again.
 
 use super::error::Error;
 use super::extract::{CallError, Context, Outcome, Reading, in_stream};
@@ -20,7 +25,7 @@ use std::io::Write;
 const PAGE: u32 = 200;
 /// Ids asked for at once: as many as fit into 1,024 characters, the longest parameter of an address.
 const IDS_PER_CALL: usize = 50;
-/// Passes over the ids before a stream is given up as restless.
+/// Passes over the ids before a module that loses rows during every one is given up as restless.
 const MOST_PASSES: u32 = 10;
 
 /// Reads the window, from its start: a page token does not outlive the ids seen before it.
@@ -32,7 +37,7 @@ pub(super) async fn read<W: Write>(
     reading.progress.after_id = None;
     reading.progress.job = None;
     let decoder = JsonDecoder::new(&plan.columns);
-    let mut seen = HashSet::new();
+    let mut listed = Listing::default();
     let mut query = query(reading, plan.fields());
     let mut pages = 0;
     loop {
@@ -43,14 +48,14 @@ pub(super) async fn read<W: Write>(
             answer => answer.map_err(in_stream(&plan.stream))?,
         };
         pages += 1;
-        seen.extend(page.records.iter().filter_map(|record| id_of(record)));
+        listed.add(&page);
         write(context, reading, &decoder, &page)?;
         if !forward(&mut query, &page) {
             break;
         }
     }
     if pages > 1 {
-        catch_slipped(context, reading, &decoder, &mut seen).await?;
+        catch_slipped(context, reading, &decoder, listed).await?;
     }
     Ok(Outcome::Complete)
 }
@@ -109,20 +114,46 @@ fn write<W: Write>(
     Ok(())
 }
 
+/// What one pass over the module listed.
+#[derive(Debug, Default)]
+struct Listing {
+    ids: HashSet<String>,
+    repeated: usize,
+}
+
+impl Listing {
+    fn add(&mut self, page: &Page) {
+        for id in page.records.iter().filter_map(|record| id_of(record)) {
+            if !self.ids.insert(id) {
+                self.repeated += 1;
+            }
+        }
+    }
+
+    /// Signs that rows moved during this pass, judged by the pass after it.
+    fn moves(&self, next: &Self) -> usize {
+        self.repeated + self.ids.difference(&next.ids).count()
+    }
+}
+
 async fn catch_slipped<W: Write>(
     context: &mut Context<W>,
     reading: &Reading<'_>,
     decoder: &JsonDecoder,
-    seen: &mut HashSet<String>,
+    first: Listing,
 ) -> Result<(), Error> {
     let stream = &reading.plan.stream;
-    let mut missing = Vec::new();
+    let (mut seen, mut before, mut moves) = (first.ids.clone(), first, 0);
     for _ in 0..MOST_PASSES {
-        missing = unseen(context, reading, seen).await?;
-        if missing.is_empty() {
-            return Ok(());
+        let now = list_ids(context, reading).await?;
+        let missing: Vec<&String> = now.ids.difference(&seen).collect();
+        if !missing.is_empty() {
+            tracing::info!(
+                stream,
+                rows = missing.len(),
+                "rows came or slipped between two pages, read by id"
+            );
         }
-        tracing::info!(stream, rows = missing.len(), "rows slipped between two pages and are read by id");
         for ids in missing.chunks(IDS_PER_CALL) {
             let query = RecordsQuery {
                 ids: ids.iter().map(|id| RecordId::from(id.as_str())).collect(),
@@ -134,25 +165,25 @@ async fn catch_slipped<W: Write>(
             let page = next(context, reading, &query).await.map_err(in_stream(stream))?;
             write(context, reading, decoder, &page)?;
         }
-        seen.extend(missing.iter().cloned());
+        moves = before.moves(&now);
+        if moves == 0 {
+            return Ok(());
+        }
+        seen.extend(now.ids.iter().cloned());
+        before = now;
     }
-    Err(Error::Restless { stream: stream.clone(), missing: missing.len(), passes: MOST_PASSES })
+    Err(Error::Restless { stream: stream.clone(), moves, passes: MOST_PASSES })
 }
 
-/// The ids of the window that have not been seen, by one pass over them.
-async fn unseen<W: Write>(
-    context: &Context<W>,
-    reading: &Reading<'_>,
-    seen: &HashSet<String>,
-) -> Result<Vec<String>, Error> {
+/// One pass over the ids of the window.
+async fn list_ids<W: Write>(context: &Context<W>, reading: &Reading<'_>) -> Result<Listing, Error> {
     let mut query = query(reading, vec!["id".to_owned()]);
-    let mut missing = Vec::new();
+    let mut listed = Listing::default();
     loop {
         let page = next(context, reading, &query).await.map_err(in_stream(&reading.plan.stream))?;
-        missing
-            .extend(page.records.iter().filter_map(|record| id_of(record)).filter(|id| !seen.contains(id)));
+        listed.add(&page);
         if !forward(&mut query, &page) {
-            return Ok(missing);
+            return Ok(listed);
         }
     }
 }
