@@ -30,10 +30,10 @@ test-interop: ## third-party tools against our programs; needs Python 3.11
 	python3 tests/interop/run.py
 
 soak: ## the full figures, release build
-	SOAK=full $(RUN_TESTS) --locked --release --test soak $(SOAK_ARGS)
+	SOAK=full $(CARGO) test --locked --release --features soak --test soak -- --nocapture
 
 soak-slice: ## ten minutes of the soak, another part each time
-	SOAK=slice $(RUN_TESTS) --locked --release --test soak
+	SOAK=slice $(CARGO) test --locked --release --features soak --test soak -- --nocapture
 
 bench: ## the codec in rows/s and MB/s
 	$(CARGO) bench --bench codec

@@ -1,6 +1,7 @@
 //! Runs that are killed and taken up again, in small; `make soak` runs the same at full size.
 
 use crate::common::killed::tap_survives;
+use crate::common::pair::{Case, target_survives};
 
 #[test]
 fn a_killed_tap_loses_no_row_by_bulk_read() {
@@ -19,4 +20,40 @@ fn a_killed_tap_loses_no_row_by_coql() {
 #[test]
 fn a_killed_tap_loses_no_row_by_the_records_api() {
     tap_survives(31, 900, 4, "records");
+}
+
+fn target(operation: &'static str, read: Option<&'static str>) {
+    for (seed, write) in [(41, "bulk"), (42, "records"), (43, "auto")] {
+        target_survives(Case { seed, rows: 1_500, kills: 5, operation, write, read });
+    }
+}
+
+#[test]
+fn a_killed_target_loses_and_doubles_nothing_under_upsert() {
+    target("upsert", None);
+}
+
+#[test]
+fn a_killed_target_loses_and_doubles_nothing_under_insert_by_a_unique_field() {
+    target("insert", None);
+}
+
+#[test]
+fn a_killed_target_loses_and_doubles_nothing_under_update() {
+    target("update", None);
+}
+
+#[test]
+fn a_killed_pipe_loses_and_doubles_nothing_under_upsert() {
+    target("upsert", Some("bulk_read"));
+}
+
+#[test]
+fn a_killed_pipe_loses_and_doubles_nothing_under_insert_by_a_unique_field() {
+    target("insert", Some("coql"));
+}
+
+#[test]
+fn a_killed_pipe_loses_and_doubles_nothing_under_update() {
+    target("update", Some("coql"));
 }

@@ -75,6 +75,13 @@ impl TestContext {
         self.program("tap-zoho-crm")
     }
 
+    /// `tap-zoho-crm` with other settings.
+    pub fn tap_with(&self, config: &Path) -> Command {
+        let mut command = program("tap-zoho-crm");
+        command.current_dir(self.dir.path()).arg("--config").arg(config);
+        command
+    }
+
     /// `target-zoho-crm` with the test's settings.
     pub fn target(&self) -> Command {
         self.program("target-zoho-crm")
@@ -119,6 +126,11 @@ impl TestContext {
     /// The counters of the emulator.
     pub fn stats(&self) -> Value {
         self.control("GET", "stats", &Value::Null)
+    }
+
+    /// Calls counted so far, of all organisations.
+    pub fn calls(&self) -> u64 {
+        self.emulator.app().stats.to_json()["calls"].as_u64().unwrap_or(0)
     }
 
     /// Credits spent on one kind of call, such as `POST /crm/v8/coql`.

@@ -1,108 +1,125 @@
-//! Runs that are killed and taken up again, as an orchestrator does it: small in `make test`, full in
-//! `make soak`.
+//! Runs of the tap that are killed and taken up again, as an orchestrator does it: small in
+//! `make test`, full in `make soak`.
 
 use super::context::{TestContext, properties};
+use super::dice::Dice;
+use super::process::{Moment, Ran, command, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use zoho_crm_connector::emulator::Options;
 
-/// A small generator of numbers, so that a seed tells what happened.
-pub struct Dice(u64);
+/// A consumer that keeps what stands before the STATE from which it goes on, and nothing else.
+#[derive(Default)]
+pub struct Warehouse {
+    /// The last record of each id.
+    pub rows: BTreeMap<String, String>,
+    /// The fields of the stream.
+    pub fields: Vec<String>,
+    /// From where it goes on.
+    pub state: Value,
+}
 
-impl Dice {
-    /// Dice that fall as the seed says.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(2) + 1)
+impl Warehouse {
+    /// Takes what a run left, up to the last STATE but `back`; without such a STATE, nothing.
+    pub fn take(&mut self, lines: &[String], back: usize) {
+        let is_state = |at: &usize| lines[*at].starts_with("{\"type\":\"STATE\"");
+        let Some(end) = (0..lines.len()).rev().filter(is_state).nth(back) else { return };
+        for line in &lines[..=end] {
+            let mut message: Value = serde_json::from_str(line).expect("a message");
+            match message["type"].as_str() {
+                Some("SCHEMA") => {
+                    let stream = message["stream"].as_str().expect("a stream").to_owned();
+                    self.fields = properties(&[message], &stream);
+                }
+                Some("RECORD") => {
+                    let id = message["record"]["id"].as_str().expect("an id").to_owned();
+                    self.rows.insert(id, message["record"].to_string());
+                }
+                _ => self.state = message["value"].take(),
+            }
+        }
     }
 
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end.max(1)
+    /// Holds exactly what the store holds.
+    pub fn equals(&self, context: &TestContext, module: &str, about: &str) {
+        let truth = context.dump(module, &self.fields);
+        let of = |row: &String| serde_json::from_str::<Value>(row).expect("JSON")["id"].clone();
+        for row in &truth {
+            let id = of(row).as_str().expect("an id").to_owned();
+            assert_eq!(self.rows.get(&id), Some(row), "{about}");
+        }
+        assert_eq!(self.rows.len(), truth.len(), "rows that the store does not hold, {about}");
     }
 }
 
-/// What one run of the tap left behind.
-struct Run {
-    lines: Vec<String>,
-    finished: bool,
+/// What it took to come through.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Figures {
+    /// Runs, killed or not.
+    pub runs: u32,
+    /// Runs that were killed.
+    pub kills: u32,
+    /// Kills among them that hit the last program of a pipe.
+    pub last: u32,
 }
 
-/// Reads a stream with runs that are killed after a random number of lines, each followed by one from
-/// the last STATE or the one before it. A consumer that keeps only what stands before the STATE it
-/// goes on from holds the whole module at the end.
-pub fn tap_survives(seed: u64, rows: u64, kills: u32, method: &str) {
+/// A random moment in a run like `measured`, for one of `kills` kills: by lines so that all of them
+/// together get about as far as one whole run, by calls or time anywhere.
+pub fn moment(dice: &mut Dice, measured: &Ran, kills: u32) -> Moment {
+    let lines = measured.lines.len() as u64;
+    match dice.below(4) {
+        0 => Moment::Calls(dice.below(measured.calls) + 1),
+        1 => Moment::Time(measured.time.mul_f64(dice.below(1_000) as f64 / 1_000.0)),
+        _ => Moment::Lines(dice.below(lines * 2 / u64::from(kills) + 2)),
+    }
+}
+
+/// Runs that may be needed for a kill, since some come to their end before their moment.
+pub const RUNS_PER_KILL: u32 = 12;
+
+/// Reads a stream with runs that are killed at random moments, each followed by one from the last
+/// STATE or the one before it; the source changes whenever one comes to its end. The consumer holds
+/// the whole module at the end.
+pub fn tap_survives(seed: u64, rows: u64, kills: u32, method: &str) -> Figures {
     let context = TestContext::with(|options: &mut Options| {
         options.seed = seed;
         options.rows = [("Leads".to_owned(), rows)].into();
         options.switches.bulk_read_page_size = u32::try_from(rows / 3 + 1).expect("fits");
+        options.limits.off = true;
     });
+    let about = format!("seed {seed}, {rows} rows by {method}");
     context.catalog(&["Leads"]);
-    let more = json!({"method": method, "state_rows": (rows / 20).max(1)});
-    context.settings_with("config.json", &more);
+    context.settings_with("config.json", &json!({"method": method, "state_rows": (rows / 20).max(1)}));
     let mut dice = Dice::new(seed);
-    let mut kept: BTreeMap<String, String> = BTreeMap::new();
-    let mut state = Value::Null;
-    let mut fields = Vec::new();
-    for kill in 0..=kills {
-        let last = kill == kills;
-        let stop_after = if last { u64::MAX } else { dice.below(rows * 5 / 4) };
-        let run = run_until(&context, &state, stop_after);
-        let back = if last { 0 } else { dice.below(2) as usize };
-        let states: Vec<usize> =
-            (0..run.lines.len()).filter(|at| run.lines[*at].starts_with("{\"type\":\"STATE\"")).collect();
-        let end = match states.len().checked_sub(1 + back) {
-            Some(at) => {
-                let message: Value = serde_json::from_str(&run.lines[states[at]]).expect("a STATE");
-                state = message["value"].clone();
-                states[at]
-            }
-            None => 0,
-        };
-        for line in &run.lines[..end] {
-            let message: Value = serde_json::from_str(line).expect("a message");
-            if message["type"] == "SCHEMA" {
-                fields = properties(&[message], "Leads");
-            } else if message["type"] == "RECORD" {
-                kept.insert(
-                    message["record"]["id"].as_str().expect("an id").to_owned(),
-                    message["record"].to_string(),
-                );
-            }
+    let measured = run_tap(&context, &Value::Null, Moment::Never);
+    assert!(measured.good, "{about}: {}", measured.said);
+    let (mut warehouse, mut figures) = (Warehouse::default(), Figures::default());
+    while figures.kills < kills {
+        figures.runs += 1;
+        assert!(figures.runs <= kills * RUNS_PER_KILL, "few runs were hit, {about}");
+        let ran = run_tap(&context, &warehouse.state, moment(&mut dice, &measured, kills));
+        assert!(ran.killed || ran.good, "{about}: {}", ran.said);
+        warehouse.take(&ran.lines, dice.below(2) as usize);
+        if ran.killed {
+            figures.kills += 1;
+        } else {
+            let change = json!({"module": "Leads", "seed": figures.runs, "change": rows / 10, "insert": 5});
+            context.control("POST", "mutate", &change);
         }
-        assert!(!last || run.finished, "the last run comes to its end");
     }
-    let truth = context.dump("Leads", &fields);
-    assert_eq!(kept.len(), truth.len(), "rows, seed {seed}");
-    for (found, truth) in kept.values().zip(&truth) {
-        assert_eq!(found, truth, "seed {seed}");
+    // What changed behind a reading that was under way comes with the run after it.
+    for _ in 0..2 {
+        let ran = run_tap(&context, &warehouse.state, Moment::Never);
+        assert!(ran.good, "{about}: {}", ran.said);
+        warehouse.take(&ran.lines, 0);
     }
+    warehouse.equals(&context, "Leads", &about);
+    figures
 }
 
-fn run_until(context: &TestContext, state: &Value, stop_after: u64) -> Run {
-    let state = context.write("state.json", state);
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin("tap-zoho-crm"))
-        .args(["--config", "config.json", "--catalog", "catalog.json", "--state"])
-        .arg(state)
-        .current_dir(context.path("."))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("starts");
-    let out = BufReader::new(child.stdout.take().expect("is piped"));
-    let mut lines = Vec::new();
-    for line in out.lines() {
-        lines.push(line.expect("UTF-8"));
-        if lines.len() as u64 > stop_after {
-            child.kill().expect("is killed");
-            break;
-        }
-    }
-    let finished = child.wait().expect("ends").success();
-    Run { lines, finished }
+/// One run of the tap from a state.
+pub fn run_tap(context: &TestContext, state: &Value, moment: Moment) -> Ran {
+    context.write("state.json", state);
+    let args = ["--config", "config.json", "--catalog", "catalog.json", "--state", "state.json"];
+    run(context, vec![command(context, "tap-zoho-crm", &args)], moment, &[0])
 }

@@ -1,6 +1,10 @@
 //! What several subjects need.
 
 pub mod context;
+pub mod dice;
+pub mod feed;
 pub mod killed;
+pub mod pair;
+pub mod process;
 pub mod snapshot;
 pub mod zylker;
