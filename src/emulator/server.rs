@@ -64,9 +64,6 @@ async fn gate(
     };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let fired = app.faults.fire(parts.method.as_str(), target, &body);
-    if let Some(delay) = fired.get(Kind::Delay) {
-        tokio::time::sleep(Duration::from_millis(delay.milliseconds.unwrap_or(100))).await;
-    }
     if fired.get(Kind::Drop).is_some() {
         app.stats.answered(&label, 0);
         return wire.broken();
@@ -87,6 +84,12 @@ async fn gate(
     }
 }
 
+async fn delay(fired: &Fired) {
+    if let Some(delay) = fired.get(Kind::Delay) {
+        tokio::time::sleep(Duration::from_millis(delay.milliseconds.unwrap_or(100))).await;
+    }
+}
+
 /// Lets a call through to its handler, or says why not.
 async fn answer(
     app: &AppState,
@@ -102,6 +105,7 @@ async fn answer(
     }
     let path = parts.uri.path();
     if !path.starts_with("/crm") && !path.contains("/bulk-write/") {
+        delay(fired).await;
         return next.run(Request::from_parts(parts, Body::from(body))).await;
     }
     let (org, expiry_ms) = match sign_in(app, &parts, fired) {
@@ -119,6 +123,8 @@ async fn answer(
     };
     let call = Call::new(seed, &parts);
     parts.extensions.insert(call.clone());
+    // Now that it has its place in the pools: a slow call keeps others out.
+    delay(fired).await;
     jobs::run_due(app, &org).await;
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if app.switches().wrap_errors && needs_module(&call.path) {
