@@ -262,7 +262,7 @@ impl<W: Write> Context<W> {
                 Outcome::Complete => return Ok(used),
                 Outcome::Large(left) => rows = Some(left),
                 Outcome::Refused(reason) => {
-                    tracing::info!(
+                    tracing::debug!(
                         stream = reading.plan.stream,
                         way = way.label(),
                         reason,

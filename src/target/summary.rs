@@ -144,6 +144,9 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lines == 0 && self.tallies.is_empty() {
+            return write!(f, "Wrote nothing: the input is empty.");
+        }
         for tally in self.tallies.iter().filter(|tally| tally.earlier) {
             let rows = counted(tally.rows(), "row", "rows");
             writeln!(f, "Finished {rows} to {} that an earlier run had under way:", tally.module)?;
@@ -202,6 +205,7 @@ mod tests {
         tally.effort = Effort { jobs: 1, calls: 0, credits: 500 };
         let summary = Summary {
             tallies: vec![tally],
+            lines: 24_996,
             elapsed: Duration::from_secs(48),
             rejects: Some("r.singer".into()),
             ..Summary::default()

@@ -9,6 +9,8 @@
 //! - `help`: what the programs say about themselves, and that all say the same.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
+//! - `pipes`: the programs in a pipeline: closed pipes, signals, nothing to do.
+//! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
 //! - `regression`: bugs that were there once, each by name.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 
@@ -27,6 +29,8 @@ mod emulator_oas;
 mod help;
 mod killed;
 mod northwind;
+mod pipes;
+mod protocol_rules;
 mod regression;
 mod tap;
 mod target;
