@@ -226,6 +226,15 @@ pub struct EmulateArgs {
     /// Write settings for the tap and the target to this file
     #[arg(long, value_name = "FILE")]
     pub write_config: Option<PathBuf>,
+    /// Further organisations, empty ones, with settings of their own
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub more_orgs: u8,
+    /// What the API's description leaves open, as `bulk_read_page_size=1000`; may be repeated
+    #[arg(long = "switch", value_name = "NAME=VALUE", value_parser = parse_switch)]
+    pub switches: Vec<(String, serde_json::Value)>,
+    /// A fault from the start, as JSON: {"match": {"path_contains": "/coql"}, "action": {"kind": "throttle"}}
+    #[arg(long = "fault", value_name = "JSON")]
+    pub faults: Vec<String>,
     /// Time a bulk job takes, in milliseconds
     #[arg(long, value_name = "MS")]
     pub job_millis: Option<u64>,
@@ -235,6 +244,12 @@ fn parse_rows(text: &str) -> Result<(String, u64), String> {
     let (module, rows) = text.split_once('=').ok_or("expected MODULE=N")?;
     let rows = rows.replace('_', "").parse().map_err(|_| format!("`{rows}` is not a number of rows"))?;
     Ok((module.to_owned(), rows))
+}
+
+fn parse_switch(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
 }
 
 /// The demonstration.

@@ -24,7 +24,6 @@ use super::reply::{Answer, Reply};
 use super::schema::{DataType, Field};
 use super::state::{AppState, Org, Params};
 use super::store::{Stamp, Store};
-use super::switches::Switches;
 use super::time::{Zone, datetime_text, parse_datetime};
 use super::value::{Id, Value};
 use super::write;
@@ -299,9 +298,7 @@ async fn switches(State(app): State<AppState>) -> Reply {
 
 async fn set_switches(State(app): State<AppState>, body: Bytes) -> Answer {
     let changed: Map<String, Json> = read(&body)?;
-    let mut all: Map<String, Json> = read(&serde_json::to_vec(&app.switches()).unwrap_or_default())?;
-    all.extend(changed);
-    let switches: Switches = read(Json::Object(all).to_string().as_bytes())?;
+    let switches = app.switches().with(changed).map_err(|error| bad(error.to_string()))?;
     app.change_switches(|current| *current = switches.clone());
     Ok(Reply::text(200, serde_json::to_vec(&switches).unwrap_or_default()))
 }

@@ -93,6 +93,20 @@ pub struct Switches {
     pub jobs_side_by_side: u32,
 }
 
+impl Switches {
+    /// These switches with some of them set otherwise.
+    ///
+    /// # Errors
+    /// When there is no such switch, or a value is none that it can have.
+    pub fn with(&self, changed: serde_json::Map<String, serde_json::Value>) -> serde_json::Result<Self> {
+        let mut all = serde_json::to_value(self)?;
+        for (name, value) in changed {
+            all[name] = value;
+        }
+        serde_json::from_value(all)
+    }
+}
+
 impl Default for Switches {
     fn default() -> Self {
         Self {

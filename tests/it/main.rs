@@ -5,6 +5,7 @@
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
 //! - `docs`: what README and the other documents say is true.
+//! - `emulate`: the local Zoho as a program.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
 //! - `help`: what the programs say about themselves, and that all say the same.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
@@ -21,6 +22,7 @@ mod bad_input;
 mod client;
 mod common;
 mod docs;
+mod emulate;
 mod emulator_bulk;
 mod emulator_bulk_write;
 mod emulator_coql;
