@@ -1,7 +1,7 @@
 //! What handlers share: the organisations, the clock, the rules, and the call being answered.
 //!
 //! A handler takes a [`Call`] (already signed in, counted and let through), takes its credits with
-//! [`Call::charge`], reads or writes the store under its lock and returns an
+//! [`CallParts::charge`], reads or writes the store under its lock and returns an
 //! [`Answer`](super::reply::Answer). It never holds the lock across an await.
 
 use super::clock::Clock;
