@@ -13,6 +13,7 @@
 //! - `pipes`: the programs in a pipeline: closed pipes, signals, nothing to do.
 //! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
 //! - `regression`: bugs that were there once, each by name.
+//! - `samples`: every file of `sample_configs/`, run as its README says.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 
 #![allow(missing_docs)]
@@ -34,5 +35,6 @@ mod northwind;
 mod pipes;
 mod protocol_rules;
 mod regression;
+mod samples;
 mod tap;
 mod target;
