@@ -146,3 +146,35 @@ fn a_cap_on_one_run() {
     let seen = format!("exit: {:?}\n--- stderr\n{}", output.status.code(), stderr.trim_end());
     crate::common::snapshot::assert_seen("cap_on_one_run", &seen);
 }
+
+#[test]
+fn a_whole_conversation_at_debug_level_shows_no_secret() {
+    let context = TestContext::new(&[("Contacts", 3)]);
+    context.catalog(&["Contacts"]);
+    context.control(
+        "POST",
+        "faults",
+        &json!({"match": {"path_contains": "coql"}, "action": {"kind": "invalid_token"}}),
+    );
+    let runs = [
+        context.tap().args(["--catalog", "catalog.json", "--log-level", "debug"]).output(),
+        context.target().args(["--log-level", "debug"]).write_stdin(ONE_CONTACT).output(),
+        context.operator(&["check", "--log-level", "debug"]).output(),
+    ];
+    // The access tokens stand where only their user can read them, and nowhere else.
+    let folder = std::fs::read_dir(context.path("state/tokens")).expect("a folder");
+    let kept: Vec<Value> = folder
+        .filter_map(|file| {
+            serde_json::from_slice(&std::fs::read(file.expect("an entry").path()).expect("reads")).ok()
+        })
+        .collect();
+    let tokens: Vec<&str> = kept.iter().filter_map(|kept| kept["token"]["access_token"].as_str()).collect();
+    assert!(!tokens.is_empty(), "{kept:?}");
+    for output in runs {
+        let output = output.expect("runs");
+        let seen = context.seen(&output);
+        assert!(output.status.success(), "{seen}");
+        assert_no_secret("debug", &seen);
+        tokens.iter().for_each(|token| assert!(!seen.contains(token), "an access token is shown:\n{seen}"));
+    }
+}
