@@ -264,8 +264,7 @@ impl<'a> Demo<'a> {
         let read = child.stderr.take().map_or(Ok(0), |mut stderr| stderr.read_to_string(&mut said));
         let status =
             read.and_then(|_| child.wait()).map_err(|error| self.broken(program, error.to_string()))?;
-        let words = said.lines().filter(|line| !line.starts_with(" INFO") && !line.starts_with(" WARN"));
-        for line in words {
+        for line in said.lines() {
             self.screen.say(&format!("   {line}"));
         }
         if status.success() { Ok(()) } else { Err(self.broken(program, format!("it ended with {status}"))) }
@@ -276,6 +275,7 @@ impl<'a> Demo<'a> {
         let path = path.map_err(|error| self.broken(program, error.to_string()))?;
         Command::new(path)
             .args(args.iter().map(|arg| self.in_dir(arg)))
+            .args(["--log-level", "warn"])
             .stdin(Stdio::null())
             .stdout(self.create(out)?)
             .stderr(Stdio::piped())
