@@ -38,6 +38,10 @@ pub enum Kind {
     ExpiredPageToken,
     /// A field (`field` of `module`) disappears before the call is worked on.
     RemoveField,
+    /// The `rows` oldest rows of `module` are deleted before the call is worked on.
+    DeleteRows,
+    /// About `rows` rows all over `module` are modified before the call is worked on.
+    TouchRows,
 }
 
 /// Which calls a rule concerns. Every given key has to fit.
@@ -79,12 +83,15 @@ pub struct Action {
     /// For `cut_body` and `truncated_zip`; one half when absent.
     #[serde(default)]
     pub fraction: Option<f64>,
-    /// For `remove_field`.
+    /// For `remove_field`, `delete_rows` and `touch_rows`.
     #[serde(default)]
     pub module: Option<String>,
     /// For `remove_field`.
     #[serde(default)]
     pub field: Option<String>,
+    /// For `delete_rows` and `touch_rows`; one when absent.
+    #[serde(default)]
+    pub rows: Option<usize>,
 }
 
 /// A match and an action.

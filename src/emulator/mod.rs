@@ -23,6 +23,7 @@ pub mod faults;
 pub mod filter;
 pub mod jobs;
 pub mod limits;
+mod meddle;
 mod oauth;
 pub mod path;
 pub mod render;

@@ -8,7 +8,7 @@ use super::reply::Reply;
 use super::state::{AppState, Call, CallSeed, Org, version_of};
 use super::stats::Stats;
 use super::time::{http_date, push_utc};
-use super::{api, control, jobs, oauth};
+use super::{api, control, jobs, meddle, oauth};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State, connect_info::Connected};
@@ -99,7 +99,7 @@ async fn answer(
     label: &str,
     next: Next,
 ) -> Response {
-    remove_field(app, fired);
+    meddle::meddle(app, fired);
     if let Some(refusal) = planned_refusal(fired) {
         return refusal.into_response();
     }
@@ -172,18 +172,6 @@ fn planned_refusal(fired: &Fired) -> Option<Reply> {
         Some(seconds) => refusal.with_header("retry-after", seconds.to_string()),
         None => refusal,
     })
-}
-
-fn remove_field(app: &AppState, fired: &Fired) {
-    let Some(Action { module: Some(module), field: Some(field), .. }) = fired.get(Kind::RemoveField) else {
-        return;
-    };
-    for org in &app.orgs {
-        let mut store = org.write();
-        if let Some(at) = store.schema.position(module) {
-            store.schema.modules[at].remove_field(field);
-        }
-    }
 }
 
 /// Finds the organisation of the access token, and when the token ends.
