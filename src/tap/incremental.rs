@@ -25,18 +25,24 @@ pub(super) async fn read<W: Write>(
 ) -> Result<Outcome, Error> {
     let plan = reading.plan;
     let decoder = JsonDecoder::new(&plan.columns);
-    let mut left = rows;
-    for page_number in 0.. {
+    let (mut left, mut full, mut first) = (rows, FULL_PAGE, true);
+    loop {
         let limit = match left {
-            None if page_number == 0 => FIRST_PAGE,
+            None if first => FIRST_PAGE,
             Some(left) if left <= 200 => 200,
             Some(left) if left <= 1_000 => 1_000,
             _ => FULL_PAGE,
         };
+        let limit = limit.min(full);
         let query = query(reading, &plan.fields().join(", "), &format!(" order by id asc limit {limit}"));
         let time = context.server_time();
         let client = context.client.clone();
         let page = match context.call(client.coql(&query, limit)).await {
+            // Servers before v8 give 200 rows at once.
+            Err(CallError::Failed(error)) if limit > FIRST_PAGE && error.code() == Some("LIMIT_EXCEEDED") => {
+                full = FIRST_PAGE;
+                continue;
+            }
             Err(CallError::Failed(error)) if refuses(&error) => {
                 return Ok(Outcome::Refused(error.to_string()));
             }
@@ -57,11 +63,11 @@ pub(super) async fn read<W: Write>(
             context.output.checkpoint(plan, &reading.bookmark())?;
         }
         left = left.map(|left| left.saturating_sub(page.records.len() as u64));
-        if rows.is_none() && limit == FULL_PAGE && has_choice(context, reading) {
+        if rows.is_none() && !first && has_choice(context, reading) {
             return Ok(Outcome::Large(count(context, reading).await?));
         }
+        first = false;
     }
-    Ok(Outcome::Complete)
 }
 
 fn has_choice<W: Write>(context: &Context<W>, reading: &Reading<'_>) -> bool {
