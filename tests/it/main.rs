@@ -8,6 +8,7 @@
 //! - `emulate`: the local Zoho as a program.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
 //! - `help`: what the programs say about themselves, and that all say the same.
+//! - `faults`: the tap while calls fail, jobs fail and rows change under it.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
 //! - `pipes`: the programs in a pipeline: closed pipes, signals, nothing to do.
@@ -29,6 +30,7 @@ mod emulator_bulk_write;
 mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;
+mod faults;
 mod help;
 mod killed;
 mod northwind;

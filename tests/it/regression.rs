@@ -1,6 +1,6 @@
 //! Bugs that were there once, each by name.
 
-use crate::common::context::TestContext;
+use crate::common::context::{TestContext, messages, records};
 use serde_json::json;
 
 /// The records API cuts rich text to 500 characters in its lists, and the tap took that for the text.
@@ -14,4 +14,43 @@ fn rich_text_is_refused_by_the_records_api_rather_than_cut() {
     let seen = context.seen(&output);
     assert_eq!(output.status.code(), Some(8), "{seen}");
     assert!(seen.contains("records API: cuts `Rich_Text` to 500 characters"), "{seen}");
+}
+
+/// A row that had slipped between two pages slipped again in the pass that looked for it; that pass
+/// brought nothing new, and the tap took that for proof that nothing was missing.
+#[test]
+fn a_row_that_slips_between_pages_twice_is_found() {
+    let context = TestContext::new(&[("Leads", 1_000)]);
+    context.catalog(&["Leads"]);
+    context.settings_with("config.json", &json!({"method": "records"}));
+    // The third page, and the second page of the first pass over the ids.
+    for nth in [3, 6] {
+        let matches = json!({"method": "GET", "path_contains": "/crm/v8/Leads?", "nth": nth});
+        let action = json!({"kind": "delete_rows", "module": "Leads", "rows": 200});
+        context.control("POST", "faults", &json!({"match": matches, "action": action}));
+    }
+    let output = context.tap().args(["--catalog", "catalog.json"]).output().expect("runs");
+    assert!(output.status.success(), "{}", context.seen(&output));
+    let there = context.dump("Leads", &["id".to_owned()]);
+    assert_eq!(there.len(), 600);
+    let found = records(&output.stdout, "Leads");
+    for id in there.iter().map(|row| row.trim_end_matches('}')) {
+        assert!(found.iter().any(|record| record.starts_with(id)), "{id} is missing");
+    }
+}
+
+/// A STATE by time came out only where the number of rows was a multiple of 1,024.
+#[test]
+fn a_state_by_time_comes_at_every_page() {
+    for (method, pages) in [("coql", 25), ("records", 25), ("bulk_read", 25)] {
+        let context = TestContext::with(|options| {
+            options.rows = [("Leads".to_owned(), 5_000)].into();
+            options.switches.coql_rows = 200;
+        });
+        context.catalog(&["Leads"]);
+        context.settings_with("config.json", &json!({"method": method, "state_seconds": 0}));
+        let output = context.tap().args(["--catalog", "catalog.json"]).output().expect("runs");
+        let states = messages(&output.stdout).iter().filter(|message| message["type"] == "STATE").count();
+        assert!(states >= pages, "{method}: {states} STATEs");
+    }
 }
