@@ -3,9 +3,10 @@
 use super::args::LogFormat;
 use crate::diagnostic::{Diagnostic, Report, causes, thousands};
 use crate::tap::output::Observer;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -107,10 +108,15 @@ impl Observer for TapProgress {
     }
 
     fn expects(&self, stream: &str, rows: u64) {
-        let template = "{prefix:<24} {wide_bar:.cyan} {percent:>3}% {human_pos:>12} rows  {msg}  {per_sec}";
+        let template =
+            "{prefix:<20.20} {wide_bar:.cyan} {percent:>3}% {human_pos:>11} rows  {msg:<24.24} {rate}";
+        let style = ProgressStyle::with_template(template).expect("the template is valid");
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            write!(out, "{} rows/s", HumanCount(state.per_sec() as u64)).ok();
+        };
         self.with(stream, |stream| {
             stream.bar.set_length(rows);
-            stream.bar.set_style(ProgressStyle::with_template(template).expect("the template is valid"));
+            stream.bar.set_style(style.with_key("rate", rate));
         });
         tracing::debug!(stream, rows, "is counted");
     }

@@ -108,6 +108,7 @@ async fn create<W: Write>(
         answer => answer.map_err(in_stream(&reading.plan.stream))?,
     };
     let job = JobProgress { id: id.to_string(), rows_out: 0 };
+    tracing::debug!(stream = reading.plan.stream, job = job.id, "bulk read job is created");
     reading.progress.job = Some(job.clone());
     // The job is paid for: whoever goes on after us has to find it.
     context.output.checkpoint(reading.plan, &reading.bookmark())?;
@@ -166,7 +167,7 @@ async fn wait<W: Write>(
             JobState::InProgress => "running",
             JobState::Added | JobState::Queued => "queued",
         };
-        context.observer.doing(stream, &format!("Bulk Read, job {} {doing}", job.id));
+        context.observer.doing(stream, &format!("Bulk Read, {doing}"));
         context.pause(interval).await?;
         interval = (interval * 2).min(LONGEST_POLL);
     }
@@ -186,7 +187,7 @@ async fn fetch<W: Write>(
     let stream = &reading.plan.stream;
     let mut again = true;
     loop {
-        context.observer.doing(stream, &format!("Bulk Read, downloading job {}", job.id));
+        context.observer.doing(stream, "Bulk Read, downloading");
         let file = spool(context)?;
         match context.call(context.client.bulk_read_download(&result.download_url, file.path())).await {
             Err(CallError::Failed(error)) if is_gone(&error) => return Ok(None),
@@ -225,7 +226,7 @@ fn emit<W: Write>(
 ) -> Result<Option<Option<String>>, Error> {
     let plan = reading.plan;
     let decode = |source: DecodeError| Error::Decode { stream: plan.stream.clone(), source };
-    context.observer.doing(&plan.stream, &format!("Bulk Read, job {}", job.id));
+    context.observer.doing(&plan.stream, "Bulk Read");
     context.output.extracted_at(&text(context.server_time()));
     tokio::task::block_in_place(|| {
         let mut archive = CsvArchive::open(file.path()).map_err(damaged(reading, job))?;
