@@ -2,7 +2,7 @@
 //! its own. Follows Zoho's page "Get Deleted Records".
 //!
 //! The list shows 60 days of the recycle bin and 120 days of what is gone for good. It promises no
-//! order, so one of several pages is read until two passes agree.
+//! order, so one of several pages is read until nothing left it between two passes.
 
 use super::discover::skips;
 use super::error::Error;
@@ -125,21 +125,29 @@ pub(super) fn bookmarks(state: &State) -> Result<BTreeMap<String, DateTime<Utc>>
 
 type Deletes = BTreeMap<(String, String, Option<DateTime<Utc>>), DeletedRecord>;
 
-/// All entries of one module's list: a single page as it is, several until two passes agree.
+/// All entries of one module's list: a single page as it is, several until a pass lists all that the
+/// one before it listed. Only an entry that leaves the list (its row is restored, or gone for good) can
+/// move others past a page; that nothing new turned up would not show it.
 async fn list<W: Write>(
     context: &Context<W>,
     entry: &CatalogEntry,
     module: &str,
     since: Option<DateTime<Utc>>,
 ) -> Result<Vec<DeletedRecord>, Error> {
-    let mut all = Deletes::new();
+    let (mut all, mut before) = (Deletes::new(), None::<Deletes>);
     for _ in 0..MOST_PASSES {
-        let before = all.len();
-        let pages = pass(context, entry, module, since, &mut all).await?;
-        if pages <= 1 || all.len() == before {
-            break;
+        let (now, pages) = pass(context, entry, module, since).await?;
+        all.extend(now.clone());
+        let whole = before.is_some_and(|before| before.keys().all(|key| now.contains_key(key)));
+        if pages <= 1 || whole {
+            return Ok(all.into_values().collect());
         }
+        before = Some(now);
     }
+    tracing::warn!(
+        module,
+        "the list of deleted records changes faster than it can be read and is taken as it is"
+    );
     Ok(all.into_values().collect())
 }
 
@@ -148,9 +156,8 @@ async fn pass<W: Write>(
     entry: &CatalogEntry,
     module: &str,
     since: Option<DateTime<Utc>>,
-    all: &mut Deletes,
-) -> Result<u32, Error> {
-    let mut number = 1;
+) -> Result<(Deletes, u32), Error> {
+    let (mut all, mut number) = (Deletes::new(), 1);
     loop {
         let call = context.client.deleted(module, since, number);
         let page = match context.call(call).await {
@@ -162,7 +169,7 @@ async fn pass<W: Write>(
                     "the list of deleted records ends at {} rows; older deletes are not in it",
                     all.len()
                 );
-                return Ok(number);
+                return Ok((all, number));
             }
             answer => answer.map_err(in_stream(entry.stream_name()))?,
         };
@@ -171,7 +178,7 @@ async fn pass<W: Write>(
         };
         all.extend(page.records.into_iter().map(|record| (key(&record), record)));
         if !page.more_records {
-            return Ok(number);
+            return Ok((all, number));
         }
         number += 1;
     }

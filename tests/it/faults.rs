@@ -340,6 +340,22 @@ fn a_result_that_expired_before_the_run_was_taken_up_is_asked_for_again() {
     assert_eq!(calls(&context, CREATE), 2);
 }
 
+#[test]
+fn deletes_that_happen_while_the_list_is_read_hide_no_other() {
+    let context = leads(1_200, |_| {});
+    context.catalog(&["Leads", "deleted_records"]);
+    let before: Vec<String> = ids(&context).into_iter().take(700).collect();
+    context.control("POST", "mutate", &json!({"module": "Leads", "delete_ids": before}));
+    let gone = json!({"kind": "delete_rows", "module": "Leads", "rows": 30});
+    let matches = json!({"path_contains": "/Leads/deleted", "nth": 2, "times": 6});
+    fault(&context, &json!({"match": matches, "action": gone}));
+    let output = run(&context, &Value::Null);
+    assert!(output.status.success(), "{}", said(&output));
+    let found = records(&output.stdout, "deleted_records");
+    let missing = before.iter().filter(|id| !found.iter().any(|record| record.contains(id.as_str()))).count();
+    assert_eq!(missing, 0, "of {} deletes, {} were found", before.len(), found.len());
+}
+
 /// Every switch on what reading meets, flipped.
 fn switches() -> Vec<Value> {
     vec![
