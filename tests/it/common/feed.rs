@@ -6,20 +6,30 @@ use std::fmt::Write as _;
 
 /// Rows whose last contents are known.
 pub struct Feed {
+    first: u64,
     rows: u64,
     changes: bool,
     state_every: u64,
 }
 
 impl Feed {
-    /// So many rows; with `changes`, every tenth is a new content of a key that came before.
+    /// So many rows at first; with `changes`, every tenth is a new content of a key that came before.
     pub fn new(rows: u64, changes: bool) -> Self {
-        Self { rows, changes, state_every: (rows / 15).max(1) }
+        Self { first: rows, rows, changes, state_every: (rows / 15).max(1) }
+    }
+
+    /// Half as many rows again come: new contents with `changes`, otherwise new keys.
+    pub fn grow(&mut self) {
+        self.rows += self.first / 2;
     }
 
     fn key(&self, number: u64) -> String {
-        let changed = self.changes && number % 10 == 9;
-        format!("k{}", if changed { number - 5 } else { number })
+        let place = number % self.first;
+        match self.changes {
+            true if place % 10 == 9 => format!("k{}", place - 5),
+            true => format!("k{place}"),
+            false => format!("k{number}"),
+        }
     }
 
     fn row(&self, number: u64) -> Value {

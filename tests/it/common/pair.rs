@@ -187,8 +187,10 @@ impl Bench {
 
     /// The source changes after a run that came to its end. What `insert` wrote once it does not
     /// change later, and `update` creates nothing.
-    fn change(&self, seed: u64) {
-        if self.case.read.is_some() {
+    fn change(&mut self, seed: u64) {
+        if self.case.read.is_none() {
+            self.feed.grow();
+        } else {
             let rows = self.case.rows / 10;
             let (change, insert) = match self.case.operation {
                 "insert" => (0, rows),
