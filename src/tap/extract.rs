@@ -132,6 +132,7 @@ impl<W: Write> Context<W> {
                 continue;
             }
             self.observer.started(stream);
+            self.output.syncing(&entry.tap_stream_id);
             let ways = match entry.tap_stream_id.as_str() {
                 users::STREAM => users::read(self, entry).await,
                 deletes::STREAM => deletes::read(self, entry, selected).await,

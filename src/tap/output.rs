@@ -66,7 +66,12 @@ impl<W: Write> Output<W> {
         self.rows
     }
 
-    /// Begins a stream: its SCHEMA, and its name in the state.
+    /// Says in the state which stream is being read.
+    pub fn syncing(&mut self, tap_stream_id: &str) {
+        self.state.set_currently_syncing(Some(tap_stream_id));
+    }
+
+    /// Begins a stream with its SCHEMA.
     ///
     /// # Errors
     /// When stdout fails.
@@ -79,7 +84,6 @@ impl<W: Write> Output<W> {
     ) -> Result<(), Error> {
         self.stream = stream.to_owned();
         self.rows = 0;
-        self.state.set_currently_syncing(Some(stream));
         Ok(self.writer.schema(stream, schema, keys, cursor)?)
     }
 
