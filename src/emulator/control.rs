@@ -168,6 +168,10 @@ struct Mutation {
     records: Vec<Map<String, Json>>,
     /// Rows to delete by id.
     delete_ids: Vec<String>,
+    /// Rows to take out of the recycle bin, by chance.
+    restore: usize,
+    /// Rows to take out of the recycle bin by id.
+    restore_ids: Vec<String>,
     /// Rows to remove from the recycle bin by id.
     purge_ids: Vec<String>,
     /// The `Modified_Time` of what is changed, instead of now.
@@ -202,11 +206,25 @@ async fn mutate(State(app): State<AppState>, RawQuery(query): RawQuery, body: By
         deleted.extend(id.filter(|id| store.delete(at, *id, stamp)));
     }
     store.purge(at, &wish.purge_ids);
+    let moves = app.switches().restore_moves_modified_time;
+    let mut restored: Vec<Id> = wish.restore_ids.iter().filter_map(|id| id.parse().ok()).collect();
+    restored.extend(some_deleted(&store, at, &mut dice, wish.restore));
+    restored.retain(|id| store.restore(at, *id));
+    for id in restored.iter().filter(|_| moves) {
+        store.update(at, *id, Vec::new(), stamp);
+    }
     let texts = |ids: Vec<Id>| ids.iter().map(Id::to_string).collect::<Vec<_>>();
-    Ok(Reply::json(
-        200,
-        &json!({"changed": texts(changed), "inserted": texts(inserted), "deleted": texts(deleted)}),
-    ))
+    let mut answer = json!({"changed": texts(changed), "inserted": texts(inserted)});
+    answer["deleted"] = texts(deleted).into();
+    answer["restored"] = texts(restored).into();
+    Ok(Reply::json(200, &answer))
+}
+
+/// So many rows of the recycle bin.
+fn some_deleted(store: &Store, at: usize, dice: &mut Dice, count: usize) -> Vec<Id> {
+    let mut bin: Vec<Id> = store.view_at(at).table.deleted.iter().map(|deleted| deleted.id).collect();
+    let left = bin.len().min(count);
+    (0..left).map(|_| bin.swap_remove(dice.below(bin.len() as u64) as usize)).collect()
 }
 
 fn write_given(

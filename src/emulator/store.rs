@@ -49,6 +49,8 @@ pub struct Deleted {
     pub created_by: Option<Id>,
     /// Removed from the recycle bin as well.
     pub permanent: bool,
+    /// What it held, for a restore.
+    body: Body,
 }
 
 type Index = HashMap<Box<str>, Vec<Id>>;
@@ -183,16 +185,42 @@ impl Store {
         let Some(row) = self.view_at(at).get(id) else { return false };
         let name = row.name();
         let created_by = row.by_name("Created_By").as_id();
-        let deleted = Deleted { id, name, at: stamp.now, by: stamp.user, created_by, permanent: false };
         let module = &self.schema.modules[at];
         let table = &mut self.tables[at];
         table.unindex(module, id);
-        table.rows.remove(&id);
-        table.deleted.push(deleted);
+        let body = table.rows.remove(&id).expect("a row of the view is in the table");
+        let (by, permanent) = (stamp.user, false);
+        table.deleted.push(Deleted { id, name, at: stamp.now, by, created_by, permanent, body });
         table.version += 1;
         for child in self.children_modules(at) {
             for row in self.children(child, id) {
                 self.delete(child, row, stamp);
+            }
+        }
+        true
+    }
+
+    /// Takes a row out of the recycle bin, with its subform rows; false when it is not in there.
+    pub fn restore(&mut self, at: usize, id: Id) -> bool {
+        let table = &mut self.tables[at];
+        let held = table.deleted.iter().rposition(|deleted| deleted.id == id && !deleted.permanent);
+        let Some(held) = held else { return false };
+        let Deleted { body, at: time, .. } = table.deleted.remove(held);
+        table.rows.insert(id, body);
+        table.version += 1;
+        for (place, key) in table.index_keys(&self.schema.modules[at], id) {
+            table.indexes.entry(place).or_default().entry(key).or_default().push(id);
+        }
+        for child in self.children_modules(at) {
+            let (module, table) = (&self.schema.modules[child], &self.tables[child]);
+            let Some(parent) = module.index_of("Parent_Id") else { continue };
+            let gone = table.deleted.iter().filter(|row| row.at == time);
+            let rows: Vec<Id> = gone
+                .filter(|row| table.value(module, row.id, &row.body, parent).as_id() == Some(id))
+                .map(|row| row.id)
+                .collect();
+            for row in rows {
+                self.restore(child, row);
             }
         }
         true
@@ -528,5 +556,22 @@ mod tests {
         assert_eq!(store.view_at(at).count(), 20 - lines);
         assert_eq!(store.view_at(module).table.deleted.len(), 1);
         assert!(!store.delete(module, owner, STAMP));
+        assert!(store.restore(module, owner));
+        assert_eq!(store.view_at(at).pointing(parent, owner).len(), lines);
+    }
+
+    #[test]
+    fn a_restored_row_is_as_it_was_and_a_purged_one_stays_gone() {
+        let mut store = store(&[("Leads", 3)]);
+        let (at, name) = place(&store, "Leads", "Last_Name");
+        let ids: Vec<Id> = store.view_at(at).rows().map(|row| row.id).collect();
+        let before = store.view_at(at).get(ids[0]).map(|row| row.get(name));
+        for id in &ids[..2] {
+            store.delete(at, *id, STAMP);
+        }
+        store.purge(at, &[ids[1].to_string()]);
+        assert!(store.restore(at, ids[0]) && !store.restore(at, ids[0]) && !store.restore(at, ids[1]));
+        assert_eq!(store.view_at(at).get(ids[0]).map(|row| row.get(name)), before);
+        assert_eq!(store.view_at(at).table.deleted.len(), 1);
     }
 }

@@ -26,6 +26,10 @@ pub struct Switches {
     pub modified_since_strict: bool,
     /// The deleted list answers 304 when the header was sent and nothing is newer, otherwise 204.
     pub deleted_304: bool,
+    /// A page of the deleted list beyond this many rows is an error.
+    pub deleted_rows: Option<u32>,
+    /// A record that is restored from the recycle bin counts as modified.
+    pub restore_moves_modified_time: bool,
     /// Request-level errors of record calls come wrapped in `data`.
     pub wrap_errors: bool,
     /// Status when every record of a write failed.
@@ -113,6 +117,8 @@ impl Default for Switches {
             page_tokens: PageTokens::Offset,
             modified_since_strict: true,
             deleted_304: true,
+            deleted_rows: None,
+            restore_moves_modified_time: false,
             wrap_errors: false,
             all_failed_status: 400,
             reject_read_only: false,

@@ -52,6 +52,11 @@ async fn list(call: Call, Path((_, name)): Path<(String, String)>) -> Answer {
     let (page, per_page) = page_params(&call)?;
     let since = instant_header(&call, "if-modified-since")?;
     let switches = call.app.switches();
+    if switches.deleted_rows.is_some_and(|most| page * per_page > most as usize && page > 1) {
+        let details = json!({"param_name": "page"});
+        let message = "page numbers reach no further";
+        return Err(Reply::error(400, "DISCRETE_PAGINATION_LIMIT_EXCEEDED", message, details));
+    }
     let now = call.app.clock.now();
     let recent = |deleted: &Deleted| match since {
         Some(since) if switches.modified_since_strict => deleted.at > since,
