@@ -189,7 +189,7 @@ async fn fetch<W: Write>(
     loop {
         context.observer.doing(stream, "Bulk Read, downloading");
         let file = spool(context)?;
-        match context.call(context.client.bulk_read_download(&result.download_url, file.path())).await {
+        match context.call(context.client.bulk_read_download(&result.download_url, file.path(), 0)).await {
             Err(CallError::Failed(error)) if is_gone(&error) => return Ok(None),
             answer => answer.map_err(in_stream(stream))?,
         };

@@ -5,12 +5,13 @@
 
 use super::auth::{AccessToken, Auth, Clock};
 use super::config::Connection;
-use super::credits::{Budget, Category, Gate, Permit, SUB_POOL, StartLimiter, Usage};
+use super::credits::{Budget, Category, Gate, Permit, SUB_POOL, Usage};
 use super::download::Partial;
 use super::error::{Error, ErrorKind};
 use super::refusal::Refusal;
 use super::retry::{Advice, Patience, advise, may_have_run};
 use super::transport::{Answer, Body, Failure, Reach, Request, Transport};
+use super::turns::Turns;
 use super::types::Method;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -47,7 +48,7 @@ struct Shared {
     budget: Budget,
     main_gate: Arc<Gate>,
     sub_gate: Arc<Gate>,
-    downloads: StartLimiter,
+    downloads: Turns,
     random: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Seconds since 1970 of the last `Date` header; `i64::MIN` before the first.
     server_time: AtomicI64,
@@ -92,7 +93,7 @@ impl ClientBuilder {
             budget: Budget::new(connection.credits),
             main_gate: Gate::new(pool),
             sub_gate: Gate::new(SUB_POOL.min(pool)),
-            downloads: StartLimiter::new(connection.downloads_per_minute),
+            downloads: Turns::new(connection.downloads_per_minute),
             server_time: AtomicI64::new(i64::MIN),
             random,
             transport,
@@ -242,7 +243,7 @@ impl Client {
         let token = shared.auth.token().await?;
         let request = self.request(call, &token)?;
         if call.is_download {
-            shared.downloads.wait().await;
+            shared.downloads.wait(call.rank).await;
         }
         let permits = self.enter(call).await;
         shared.budget.charge(call.category, call.price, again).map_err(|error| call.place(error))?;
@@ -389,6 +390,7 @@ pub(super) struct Call {
     is_heavy: bool,
     is_download: bool,
     is_once: bool,
+    rank: u32,
     module: Option<String>,
     job: Option<String>,
 }
@@ -415,6 +417,7 @@ impl Call {
             is_heavy: false,
             is_download: false,
             is_once: false,
+            rank: 0,
             module: None,
             job: None,
         }
@@ -484,6 +487,12 @@ impl Call {
     /// Is not tried again, since there is another way.
     pub(super) fn once(mut self) -> Self {
         self.is_once = true;
+        self
+    }
+
+    /// How many others it may let pass while it waits for its turn; none if 0.
+    pub(super) fn rank(mut self, rank: u32) -> Self {
+        self.rank = rank;
         self
     }
 

@@ -1,18 +1,15 @@
 //! What calls cost, what may be spent, and how many may be open at once.
 //!
-//! Follows the pages "API Limits" (credits, concurrency, sub-concurrency) and "Bulk Read,
-//! Limitations" (downloads). Counts are of what this process did; the organisation's other
-//! programs show only through the server's headers and refusals.
+//! Follows the page "API Limits" (credits, concurrency, sub-concurrency). Counts are of what this
+//! process did; the organisation's other programs show only through the server's headers and
+//! refusals.
 
 use super::config::CreditLimits;
 use super::error::{Error, ErrorKind};
 use super::transport::Answer;
 use super::types::Method;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Credits of an ordinary call. Source: "API Limits".
 pub const CALL: u64 = 1;
@@ -281,32 +278,6 @@ impl Drop for Permit {
     }
 }
 
-/// At most so many starts per minute; the next one waits.
-pub(super) struct StartLimiter {
-    per_minute: usize,
-    starts: tokio::sync::Mutex<VecDeque<Instant>>,
-}
-
-impl StartLimiter {
-    const WINDOW: Duration = Duration::from_secs(60);
-
-    pub(super) fn new(per_minute: usize) -> Self {
-        Self { per_minute: per_minute.max(1), starts: tokio::sync::Mutex::default() }
-    }
-
-    /// Waits for its turn and takes it.
-    pub(super) async fn wait(&self) {
-        // Held while waiting: turns are taken in order.
-        let mut starts = self.starts.lock().await;
-        if starts.len() >= self.per_minute
-            && let Some(first) = starts.pop_front()
-        {
-            tokio::time::sleep_until(first + Self::WINDOW).await;
-        }
-        starts.push_back(Instant::now());
-    }
-}
-
 /// A counter is as good after a panic elsewhere as before.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -314,13 +285,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Category, Gate, StartLimiter, coql_price, delete_price, price_of, write_price};
+    use super::{Budget, Category, Gate, coql_price, delete_price, price_of, write_price};
     use crate::diagnostic::{Diagnostic, ErrorClass};
     use crate::zoho::config::CreditLimits;
     use crate::zoho::transport::Answer;
     use crate::zoho::types::Method;
     use std::time::Duration;
-    use tokio::time::Instant;
 
     #[test]
     fn prices_follow_the_table() {
@@ -392,18 +362,5 @@ mod tests {
         drop(second);
         gate.resize(2);
         let _both = (gate.enter().await, gate.enter().await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_eleventh_download_waits_for_its_minute() {
-        let limiter = StartLimiter::new(10);
-        let started = Instant::now();
-        for _ in 0..10 {
-            limiter.wait().await;
-        }
-        assert_eq!(started.elapsed(), Duration::ZERO);
-        tokio::time::advance(Duration::from_secs(20)).await;
-        limiter.wait().await;
-        assert!(started.elapsed() >= Duration::from_secs(60));
     }
 }

@@ -23,6 +23,7 @@ mod retry;
 mod tests;
 mod token_file;
 mod transport;
+mod turns;
 pub mod types;
 
 pub use auth::{Clock, Trial, find_data_center};

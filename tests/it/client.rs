@@ -251,7 +251,7 @@ async fn a_bulk_read_comes_whole_through_a_bad_line() {
     let job = client.bulk_read_create(&query).await.expect("a job");
     let result = read_result(&client, &job).await;
     let zip = local.path("leads.zip");
-    let bytes = client.bulk_read_download(&result.download_url, &zip).await.expect("a file");
+    let bytes = client.bulk_read_download(&result.download_url, &zip, 0).await.expect("a file");
     assert_eq!(std::fs::metadata(&zip).expect("a file").len(), bytes);
     assert_eq!((result.count, lines_in(&zip).len()), (3_000, 3_001));
     assert!(client.usage().throttled >= 1 && client.usage().credits.data >= 50);
@@ -338,7 +338,7 @@ async fn both_sides_count_the_same_credits() {
     let query = BulkReadQuery { module: "Leads".to_owned(), ..BulkReadQuery::default() };
     let job = client.bulk_read_create(&query).await.expect("a job");
     let result = read_result(&client, &job).await;
-    client.bulk_read_download(&result.download_url, &local.path("r.zip")).await.expect("a file");
+    client.bulk_read_download(&result.download_url, &local.path("r.zip"), 0).await.expect("a file");
     let usage = client.usage();
     let stats =
         client.raw(Method::Get, "/__emulator/stats", &[], None).await.expect("stats").body.expect("JSON");

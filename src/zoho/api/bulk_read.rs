@@ -138,16 +138,16 @@ impl Client {
 
     /// Fetches a result to a file, going on after cuts; answers its size in bytes.
     ///
-    /// Waits for its turn among ten downloads per minute.
+    /// Waits for its turn among ten downloads per minute; the lowest `rank` goes first.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Download`](crate::zoho::ErrorKind::Download) when it stays incomplete, and
     /// those of every call.
-    pub async fn bulk_read_download(&self, url: &str, to: &Path) -> Result<u64, Error> {
+    pub async fn bulk_read_download(&self, url: &str, to: &Path, rank: u32) -> Result<u64, Error> {
         let url =
             if url.contains("://") { url.to_owned() } else { format!("/{}", url.trim_start_matches('/')) };
-        self.fetch_file(&Call::download(&url), to).await
+        self.fetch_file(&Call::download(&url).rank(rank), to).await
     }
 }
 

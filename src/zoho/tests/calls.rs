@@ -188,7 +188,7 @@ async fn a_cut_download_goes_on_where_it_stopped() -> Tested {
     .await?;
     let target = folder.path().join("result.zip");
     let client = client(&server.url, folder.path())?;
-    let bytes = client.bulk_read_download("/crm/bulk/v8/read/7/result", &target).await?;
+    let bytes = client.bulk_read_download("/crm/bulk/v8/read/7/result", &target, 0).await?;
     assert_eq!(bytes, archive().len() as u64);
     assert!(std::fs::read(&target)? == archive());
     let calls = server.seen("/crm");

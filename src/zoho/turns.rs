@@ -1,0 +1,138 @@
+//! Turns for what a server takes only so often a minute: the result files of bulk jobs.
+//!
+//! Follows "Bulk Read, Limitations" (downloads per minute). Whoever is needed soonest goes first, not
+//! whoever came first: a file that rows are waiting for passes one that was fetched ahead.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// At most so many starts per minute; the next one waits.
+pub(super) struct Turns {
+    per_minute: usize,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    starts: VecDeque<Instant>,
+    /// By rank, then by when they came.
+    waiting: BTreeSet<(u32, u64)>,
+    next: u64,
+}
+
+/// A place in the line, given up on drop.
+struct Place<'t> {
+    turns: &'t Turns,
+    key: (u32, u64),
+}
+
+impl Turns {
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    pub(super) fn new(per_minute: usize) -> Self {
+        Self { per_minute: per_minute.max(1), state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Waits for a turn and takes it; the lowest rank goes first.
+    pub(super) async fn wait(&self, rank: u32) {
+        let place = self.line_up(rank);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.try_take(place.key) {
+                Ok(()) => return,
+                Err(Some(free_at)) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(free_at) => {}
+                },
+                Err(None) => changed.await,
+            }
+        }
+    }
+
+    fn line_up(&self, rank: u32) -> Place<'_> {
+        let mut state = self.lock();
+        let key = (rank, state.next);
+        state.next += 1;
+        state.waiting.insert(key);
+        Place { turns: self, key }
+    }
+
+    /// Takes a turn. `Err` says when the next one is free to whoever is first in line, and nothing to
+    /// the others.
+    fn try_take(&self, key: (u32, u64)) -> Result<(), Option<Instant>> {
+        let mut state = self.lock();
+        if state.waiting.first() != Some(&key) {
+            return Err(None);
+        }
+        let now = Instant::now();
+        while state.starts.front().is_some_and(|start| *start + Self::WINDOW <= now) {
+            state.starts.pop_front();
+        }
+        if state.starts.len() >= self.per_minute {
+            return Err(state.starts.front().map(|start| *start + Self::WINDOW));
+        }
+        state.starts.push_back(now);
+        Ok(())
+    }
+
+    /// A counter is as good after a panic elsewhere as before.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.turns.lock().waiting.remove(&self.key);
+        self.turns.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turns;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_eleventh_waits_for_its_minute() {
+        let turns = Turns::new(10);
+        let started = Instant::now();
+        for _ in 0..10 {
+            turns.wait(0).await;
+        }
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        turns.wait(0).await;
+        assert!(started.elapsed() >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_needed_soonest_goes_first_and_who_gives_up_holds_nobody_up() {
+        let turns = Arc::new(Turns::new(1));
+        turns.wait(0).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let line_up = |rank| {
+            let (turns, order) = (Arc::clone(&turns), Arc::clone(&order));
+            tokio::spawn(async move {
+                turns.wait(rank).await;
+                order.lock().expect("not poisoned").push(rank);
+            })
+        };
+        let waiting: Vec<_> = [3, 0, 2, 1].map(line_up).into();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // The one that would be next gives up.
+        waiting[1].abort();
+        for task in waiting {
+            let _ = task.await;
+        }
+        assert_eq!(*order.lock().expect("not poisoned"), [1, 2, 3]);
+    }
+}
