@@ -3,7 +3,7 @@
 //! One pass, reused buffers: a row's JSON is written straight into one buffer that the caller hands
 //! on. `decode_slow` does the same by way of `serde_json::Value` and is held against this in tests.
 
-use super::plan::{MissingColumn, RecordPlan};
+use super::plan::{Column, MissingColumn, RecordPlan};
 use super::value::{ValueError, write_cell, write_json};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 
 /// Why a file or an answer could not be turned into records.
 #[derive(Debug, thiserror::Error)]
@@ -119,15 +120,13 @@ impl<R: Read> CsvDecoder<R> {
 /// Turns JSON objects of the records API and COQL into records.
 pub struct JsonDecoder {
     plan: RecordPlan,
-    positions: HashMap<String, usize>,
+    fields: Fields,
 }
 
 impl JsonDecoder {
     /// A decoder for this plan.
     pub fn new(plan: &RecordPlan) -> Self {
-        let positions =
-            plan.columns.iter().enumerate().map(|(at, column)| (column.name.clone(), at)).collect();
-        Self { plan: plan.clone(), positions }
+        Self { plan: plan.clone(), fields: Fields::new(&plan.columns) }
     }
 
     /// Appends the record of one element of an answer to `out`; `row` is its place there, from 1.
@@ -136,18 +135,14 @@ impl JsonDecoder {
     /// # Errors
     /// When the element is no object, or a value is not of its field's type.
     pub fn write(&self, row: u64, element: &RawValue, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let mut json = serde_json::Deserializer::from_str(element.get());
-        let values =
-            Fields(self).deserialize(&mut json).map_err(|source| DecodeError::Json { row, source })?;
+        let mut found = Vec::new();
+        self.fields.find(element.get(), &mut found).map_err(|source| DecodeError::Json { row, source })?;
         let mut separator = b'{';
-        for (column, value) in self.plan.columns.iter().zip(values) {
+        for (column, place) in self.plan.columns.iter().zip(&self.fields.places) {
             out.push(separator);
             separator = b',';
             out.extend_from_slice(&column.key);
-            let Some(value) = value else {
-                out.extend_from_slice(b"null");
-                continue;
-            };
+            let value = found[*place].clone().map_or("null", |range| &element.get()[range]);
             write_json(column.kind, value, out).map_err(|source| DecodeError::Value {
                 row,
                 field: column.name.clone(),
@@ -159,35 +154,72 @@ impl JsonDecoder {
     }
 }
 
-/// Picks the planned properties out of an object, unparsed, in plan order.
-struct Fields<'p>(&'p JsonDecoder);
+/// Where in its text the value of a field stands; none when the object leaves it out.
+pub(super) type Found = Vec<Option<Range<usize>>>;
 
-impl<'de> DeserializeSeed<'de> for Fields<'_> {
-    type Value = Vec<Option<&'de RawValue>>;
+/// Finds the fields of some columns in JSON objects. Several columns may be parts of one field.
+pub(super) struct Fields {
+    by_name: HashMap<String, usize>,
+    /// For each column the place of its field in what is found.
+    pub(super) places: Vec<usize>,
+}
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+impl Fields {
+    pub(super) fn new(columns: &[Column]) -> Self {
+        let mut by_name = HashMap::new();
+        let mut places = Vec::new();
+        for column in columns {
+            let next = by_name.len();
+            places.push(*by_name.entry(column.field.clone()).or_insert(next));
+        }
+        Self { by_name, places }
+    }
+
+    /// Notes where the fields stand in `object`, unparsed.
+    pub(super) fn find(&self, object: &str, found: &mut Found) -> Result<(), serde_json::Error> {
+        found.clear();
+        found.resize(self.by_name.len(), None);
+        let mut json = serde_json::Deserializer::from_str(object);
+        Finding { fields: self, start: object.as_ptr() as usize, found }.deserialize(&mut json)
+    }
+}
+
+struct Finding<'f> {
+    fields: &'f Fields,
+    /// Address of the object's text, which its borrowed values lie in.
+    start: usize,
+    found: &'f mut Found,
+}
+
+impl<'de> DeserializeSeed<'de> for Finding<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         json.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = Vec<Option<&'de RawValue>>;
+impl<'de> Visitor<'de> for Finding<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut values = vec![None; self.0.plan.columns.len()];
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(Key(key)) = map.next_key()? {
-            match self.0.positions.get(key.as_ref()) {
-                Some(&at) => values[at] = Some(map.next_value()?),
+            match self.fields.by_name.get(key.as_ref()) {
+                Some(&at) => {
+                    let value: &RawValue = map.next_value()?;
+                    let from = value.get().as_ptr() as usize - self.start;
+                    self.found[at] = Some(from..from + value.get().len());
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn records(csv: &[u8], plan: &RecordPlan) -> Result<Vec<String>, Stri
         let mut record = Map::new();
         for column in &plan.columns {
             let at =
-                header.iter().position(|name| name == column.name || name == "Id" && column.name == "id");
+                header.iter().position(|name| name == column.cell || name == "Id" && column.cell == "id");
             let cell = &row[at.ok_or("missing column")?];
             record.insert(column.name.clone(), value(column.kind, cell)?);
         }
@@ -30,7 +30,7 @@ fn value(kind: Kind, cell: &str) -> Result<Value, String> {
     }
     let bad = || format!("bad {kind:?}: {cell}");
     Ok(match kind {
-        Kind::Id | Kind::Text | Kind::Date => Value::from(cell),
+        Kind::Id | Kind::Text | Kind::Name | Kind::Date => Value::from(cell),
         Kind::Integer | Kind::Decimal => Value::Number(canonical(cell).parse::<Number>().map_err(|_| bad())?),
         Kind::Boolean => Value::from(cell.parse::<bool>().map_err(|_| bad())?),
         Kind::DateTime => {

@@ -6,8 +6,12 @@ use super::value::Kind;
 /// One property of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// The field's API name, which is also the property's name.
+    /// The property's name: the field's API name, most often.
     pub name: String,
+    /// The field that carries it in JSON answers.
+    pub field: String,
+    /// The column that carries it in CSV files.
+    pub cell: String,
     /// The form of its values.
     pub kind: Kind,
     /// The property's name as it stands in the record: `"Last_Name":`.
@@ -15,13 +19,18 @@ pub struct Column {
 }
 
 impl Column {
-    /// A property and its kind.
+    /// A property that is called like its field, and its kind.
     pub fn new(name: impl Into<String>, kind: Kind) -> Self {
         let name = name.into();
+        Self::part(name.clone(), kind, name.clone(), name)
+    }
+
+    /// A property that is a part of a field: the name of what a lookup points at, say.
+    pub fn part(name: String, kind: Kind, field: String, cell: String) -> Self {
         let mut key = Vec::with_capacity(name.len() + 3);
         super::value::string(&name, &mut key);
         key.push(b':');
-        Self { name, kind, key }
+        Self { name, field, cell, kind, key }
     }
 }
 
@@ -63,11 +72,11 @@ impl RecordPlan {
     pub fn cells(&self, header: &[&str]) -> Result<Vec<usize>, MissingColumn> {
         let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('\u{feff}')).collect();
         let find = |column: &Column| {
-            let exact = names.iter().position(|name| *name == column.name);
-            let id = || names.iter().position(|name| column.name == "id" && name.eq_ignore_ascii_case("id"));
+            let exact = names.iter().position(|name| *name == column.cell);
+            let id = || names.iter().position(|name| column.cell == "id" && name.eq_ignore_ascii_case("id"));
             exact
                 .or_else(id)
-                .ok_or_else(|| MissingColumn { column: column.name.clone(), header: names.join(",") })
+                .ok_or_else(|| MissingColumn { column: column.cell.clone(), header: names.join(",") })
         };
         self.columns.iter().map(find).collect()
     }

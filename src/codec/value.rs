@@ -7,7 +7,6 @@
 use super::time::{epoch_seconds, is_date, write_utc};
 use crate::zoho::types::{DataType, Field};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The form a field's values take in a record.
@@ -27,6 +26,8 @@ pub enum Kind {
     Date,
     /// `YYYY-MM-DDTHH:MM:SSZ`.
     DateTime,
+    /// The name of what a lookup points at, from an object that has one: a string.
+    Name,
     /// An array of the chosen values.
     MultiSelect,
     /// An array of names, from objects that have one (tags).
@@ -103,16 +104,17 @@ pub fn write_cell(kind: Kind, cell: &[u8], out: &mut Vec<u8>) -> Written {
     }
 }
 
-/// Appends the record form of a JSON value from the records API or COQL to `out`.
+/// Appends the record form of a JSON value from the records API or COQL, given as its text, to `out`.
 ///
 /// # Errors
 /// When the value is not of its kind.
-pub fn write_json(kind: Kind, raw: &RawValue, out: &mut Vec<u8>) -> Written {
-    let text = raw.get();
+pub fn write_json(kind: Kind, text: &str, out: &mut Vec<u8>) -> Written {
     match text.as_bytes().first() {
         Some(b'n') => null(out),
-        Some(b'"') => write_text(kind, &unquote(text)?, out),
         Some(b'{') => object(kind, text, out),
+        // Anything but the object itself: its id, say, which is no name.
+        _ if kind == Kind::Name => Err(ValueError::new(text, "an object with a `name`")),
+        Some(b'"') => write_text(kind, &unquote(text)?, out),
         Some(b'[') => array(kind, text, out),
         _ => write_text(kind, text, out),
     }
@@ -124,7 +126,7 @@ fn write_text(kind: Kind, text: &str, out: &mut Vec<u8>) -> Written {
         return null(out);
     }
     match kind {
-        Kind::Id | Kind::Text => {
+        Kind::Id | Kind::Text | Kind::Name => {
             string(text, out);
             Ok(())
         }
@@ -332,20 +334,26 @@ fn json_text(text: &str, out: &mut Vec<u8>) -> Written {
     Ok(())
 }
 
-/// A lookup is an object; the record form keeps its id.
+/// A lookup is an object; the record form keeps its id, or its name where that is asked for.
 fn object(kind: Kind, text: &str, out: &mut Vec<u8>) -> Written {
-    if kind == Kind::Json {
-        return json_text(text, out);
-    }
+    let (key, expected) = match kind {
+        Kind::Json => return json_text(text, out),
+        // Servers that tell no names must not pass for records that have none.
+        Kind::Name => ("name", "an object with a `name`"),
+        _ => ("id", "an object with an `id`"),
+    };
     let value: Value = serde_json::from_str(text).map_err(|_| ValueError::new(text, "a JSON object"))?;
-    match value.get("id").and_then(plain) {
-        Some(id) if id.is_empty() => null(out),
-        Some(id) => {
-            string(&id, out);
-            Ok(())
-        }
-        None if value.get("id").is_some_and(Value::is_null) => null(out),
-        None => Err(ValueError::new(text, "an object with an `id`")),
+    match value.get(key) {
+        Some(Value::Null) => null(out),
+        Some(part) => match plain(part) {
+            Some(part) if part.is_empty() => null(out),
+            Some(part) => {
+                string(&part, out);
+                Ok(())
+            }
+            None => Err(ValueError::new(text, expected)),
+        },
+        None => Err(ValueError::new(text, expected)),
     }
 }
 
@@ -385,9 +393,8 @@ mod tests {
     }
 
     fn json(kind: Kind, text: &str) -> String {
-        let raw = RawValue::from_string(text.to_owned()).expect("valid JSON in the test");
         let mut out = Vec::new();
-        match write_json(kind, &raw, &mut out) {
+        match write_json(kind, text, &mut out) {
             Ok(()) => String::from_utf8(out).expect("JSON is UTF-8"),
             Err(error) => error.to_string(),
         }
@@ -432,6 +439,8 @@ mod tests {
             (Kind::Text, "a \"b\"\n\u{1}é", r#""a \"b\"\n\u0001é""#),
             (Kind::Id, "4876000000331007", r#"{"id":"4876000000331007","name":"Acme"}"#),
             (Kind::MultiSelect, "A;B c", r#"["A","B c"]"#),
+            (Kind::Name, "Acme \"Ltd\"", r#"{"id":"1","name":"Acme \"Ltd\""}"#),
+            (Kind::Name, "", r#"{"id":"1","name":null}"#),
             (Kind::Names, "VIP;Cold", r#"[{"name":"VIP","id":"1"},{"name":"Cold","id":"2"}]"#),
             (Kind::Boolean, "true", "true"),
             (Kind::Integer, "7", "7"),
@@ -442,6 +451,13 @@ mod tests {
         for (kind, csv, other) in same {
             assert_eq!(cell(kind, csv), json(kind, other), "{kind:?} {csv}");
         }
+    }
+
+    #[test]
+    fn a_server_that_tells_no_name_is_not_believed() {
+        assert_eq!(json(Kind::Name, "null"), "null");
+        assert_eq!(json(Kind::Name, r#"{"id":"1"}"#), r#"`{"id":"1"}` is not an object with a `name`"#);
+        assert_eq!(json(Kind::Name, "\"1\""), "`\"1\"` is not an object with a `name`");
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 pub mod bulk;
 pub mod config;
 pub mod deletes;
+pub mod delivery;
 pub mod discover;
 pub mod error;
 pub mod extract;
@@ -15,6 +16,7 @@ pub mod list;
 pub mod output;
 pub mod plan;
 pub mod schema;
+pub mod slices;
 pub mod state;
 pub mod summary;
 pub mod users;

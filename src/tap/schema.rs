@@ -24,7 +24,7 @@ pub fn property(field: &Field) -> Value {
 
 fn typed(kind: Kind, field: &Field) -> Property {
     match kind {
-        Kind::Id => Property::new("string"),
+        Kind::Id | Kind::Name => Property::new("string"),
         Kind::Text => match field.length.filter(|length| *length > 0) {
             Some(length) if has_length(&field.data_type) => Property::new("string").with("maxLength", length),
             _ => Property::new("string"),
