@@ -136,9 +136,13 @@ impl Observer for TapProgress {
     }
 
     fn finished(&self, stream: &str, rows: u64) {
+        self.stopped(stream);
+        tracing::info!("{stream}: {} rows", thousands(rows));
+    }
+
+    fn stopped(&self, stream: &str) {
         if let Some(Stream { bar, .. }) = self.streams().remove(stream) {
             bar.finish_and_clear();
         }
-        tracing::info!("{stream}: {} rows", thousands(rows));
     }
 }

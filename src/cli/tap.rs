@@ -44,9 +44,9 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     if !catalog.streams.iter().any(|entry| entry.is_selected()) {
         tracing::warn!("no stream of the catalog is selected, so nothing is read");
     }
-    let spool_dir = settings.state_dir().join("spool");
+    let state_dir = settings.state_dir();
     let observer = TapProgress::new(screen.clone());
-    let sync = Sync { client, config, spool_dir, out: stdout(), observer, shutdown };
+    let sync = Sync { client, config, state_dir, out: stdout(), observer, shutdown };
     let summary = sync.run(&catalog, state).await?;
     screen.say(&summary.to_string());
     Ok(())

@@ -40,12 +40,9 @@ pub struct MessageWriter<W: Write> {
 }
 
 impl<W: Write> MessageWriter<W> {
-    /// Bytes gathered before they go out: the size a Linux pipe can be enlarged to without privilege.
-    const BUFFER_BYTES: usize = 1024 * 1024;
-
     /// A writer on `out`, which need not buffer by itself.
     pub fn new(out: W) -> Self {
-        Self { out, buffer: Vec::with_capacity(Self::BUFFER_BYTES + 64 * 1024) }
+        Self { out, buffer: Vec::new() }
     }
 
     /// SCHEMA. `key_properties` is always there, `[]` when the stream has no key.
@@ -68,25 +65,15 @@ impl<W: Write> MessageWriter<W> {
         self.line(&message)
     }
 
-    /// Begins a RECORD and returns the buffer to which exactly one JSON object has to be appended.
-    pub fn begin_record(&mut self, head: &RecordHead) -> &mut Vec<u8> {
-        self.buffer.extend_from_slice(&head.before);
-        &mut self.buffer
-    }
-
-    /// Ends the RECORD that [`MessageWriter::begin_record`] began.
+    /// RECORD lines that were gathered elsewhere, in one piece.
     ///
     /// # Errors
     /// When the reader is gone or writing fails.
-    pub fn end_record(&mut self, head: &RecordHead) -> Result<(), WriteError> {
-        self.buffer.extend_from_slice(&head.after);
-        if self.buffer.len() >= Self::BUFFER_BYTES { self.write_out() } else { Ok(()) }
-    }
-
-    /// Takes back what [`MessageWriter::begin_record`] began, when nothing was appended to it.
-    pub fn abandon_record(&mut self, head: &RecordHead) {
-        let length = self.buffer.len().saturating_sub(head.before.len());
-        self.buffer.truncate(length);
+    pub fn records(&mut self, lines: &mut RecordLines) -> Result<(), WriteError> {
+        self.write_out()?;
+        let written = self.out.write_all(&lines.bytes);
+        lines.bytes.clear();
+        Ok(written?)
     }
 
     /// STATE, after which everything is flushed.
@@ -130,18 +117,48 @@ impl<W: Write> MessageWriter<W> {
     }
 }
 
-/// What stands before and after the record in every RECORD line of one stream and one reading.
-pub struct RecordHead {
+/// RECORD lines of one stream, gathered before they go out together: whole lines only.
+#[derive(Debug, Default)]
+pub struct RecordLines {
+    bytes: Vec<u8>,
     before: Vec<u8>,
     after: Vec<u8>,
 }
 
-impl RecordHead {
-    /// The head for `stream`; `time_extracted` is an RFC 3339 instant.
-    pub fn new(stream: &str, time_extracted: &str) -> Self {
-        let before = format!("{{\"type\":\"RECORD\",\"stream\":{},\"record\":", Value::from(stream));
-        let after = format!(",\"time_extracted\":{}}}\n", Value::from(time_extracted));
-        Self { before: before.into_bytes(), after: after.into_bytes() }
+impl RecordLines {
+    /// Bytes gathered before they go out: a quarter of the size to which a Linux pipe can be enlarged
+    /// without privilege, since several streams gather at once.
+    const BLOCK_BYTES: usize = 256 * 1024;
+
+    /// Sets what stands around the records that follow; `time_extracted` is an RFC 3339 instant.
+    pub fn head(&mut self, stream: &str, time_extracted: &str) {
+        self.before = format!("{{\"type\":\"RECORD\",\"stream\":{},\"record\":", Value::from(stream)).into();
+        self.after = format!(",\"time_extracted\":{}}}\n", Value::from(time_extracted)).into();
+    }
+
+    /// Adds one record; `json` appends exactly one JSON object.
+    ///
+    /// # Errors
+    /// When `json` fails; then nothing is added.
+    pub fn record<E>(&mut self, json: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&self.before);
+        let written = json(&mut self.bytes);
+        match &written {
+            Ok(()) => self.bytes.extend_from_slice(&self.after),
+            Err(_) => self.bytes.truncate(start),
+        }
+        written
+    }
+
+    /// Whether enough is gathered to hand it on.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= Self::BLOCK_BYTES
+    }
+
+    /// Whether nothing is gathered.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
 
@@ -152,9 +169,15 @@ mod tests {
     #[test]
     fn a_record_is_a_line_of_json() {
         let mut writer = MessageWriter::new(Vec::new());
-        let head = RecordHead::new("Le\"ads", "2026-03-01T00:00:00Z");
-        writer.begin_record(&head).extend_from_slice(br#"{"id":"1"}"#);
-        writer.end_record(&head).expect("writes");
+        let mut lines = RecordLines::default();
+        lines.head("Le\"ads", "2026-03-01T00:00:00Z");
+        lines.record(|out| out.write_all(br#"{"id":"1"}"#)).expect("is written");
+        let begun = |out: &mut Vec<u8>| {
+            out.push(b'{');
+            Err("given up")
+        };
+        lines.record(begun).expect_err("is given up");
+        writer.records(&mut lines).expect("writes");
         writer.state(&serde_json::json!({"bookmarks": {}})).expect("writes");
         assert_eq!(
             String::from_utf8_lossy(&writer.out),

@@ -2,9 +2,11 @@
 //! starts after its last id. Follows Zoho's pages "Bulk Read Overview" and following.
 
 use super::error::Error;
-use super::extract::{CallError, Context, Outcome, Reading, in_stream};
+use super::extract::{CallError, Context, in_stream};
 use super::incremental::precedes;
+use super::output::StreamOutput;
 use super::plan::MODIFIED_TIME;
+use super::reader::{Outcome, Reading};
 use super::state::{JobProgress, text};
 use crate::codec::archive::{ArchiveError, CsvArchive};
 use crate::codec::decode::{CsvDecoder, DecodeError};
@@ -13,7 +15,6 @@ use crate::zoho::api::bulk_read::{BulkReadQuery, BulkReadResult};
 use crate::zoho::api::{JobFailure, JobState};
 use crate::zoho::types::JobId;
 use serde_json::{Value, json};
-use std::io::Write;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 
@@ -32,15 +33,16 @@ enum Awaited {
 }
 
 /// Reads what is left of the window.
-pub(super) async fn read<W: Write>(
-    context: &mut Context<W>,
+pub(super) async fn read(
+    context: &Context,
     reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
 ) -> Result<Outcome, Error> {
     let mut failed = false;
     loop {
         let job = match reading.progress.job.clone() {
             Some(job) => job,
-            None => match create(context, reading).await? {
+            None => match create(context, reading, output).await? {
                 Ok(job) => job,
                 Err(reason) => return Ok(Outcome::Refused(reason)),
             },
@@ -63,7 +65,7 @@ pub(super) async fn read<W: Write>(
             }
         };
         let last = match fetch(context, reading, &job, &result).await? {
-            Some(file) => emit(context, reading, &job, &file)?,
+            Some(file) => emit(context, reading, output, &job, &file)?,
             None => {
                 expired(reading, &job);
                 continue;
@@ -92,9 +94,10 @@ fn expired(reading: &mut Reading<'_>, job: &JobProgress) {
     reading.progress.job = None;
 }
 
-async fn create<W: Write>(
-    context: &mut Context<W>,
+async fn create(
+    context: &Context,
     reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
 ) -> Result<Result<JobProgress, String>, Error> {
     let query = BulkReadQuery {
         module: reading.plan.module.clone(),
@@ -102,8 +105,7 @@ async fn create<W: Write>(
         criteria: criteria(reading),
         ..BulkReadQuery::default()
     };
-    let client = context.client.clone();
-    let id = match context.call(client.bulk_read_create(&query)).await {
+    let id = match context.call(context.client.bulk_read_create(&query)).await {
         Err(CallError::Failed(error)) if refuses(&error) => return Ok(Err(error.to_string())),
         answer => answer.map_err(in_stream(&reading.plan.stream))?,
     };
@@ -111,7 +113,7 @@ async fn create<W: Write>(
     tracing::debug!(stream = reading.plan.stream, job = job.id, "bulk read job is created");
     reading.progress.job = Some(job.clone());
     // The job is paid for: whoever goes on after us has to find it.
-    context.output.checkpoint(reading.plan, &reading.bookmark())?;
+    output.checkpoint(reading.bookmark())?;
     Ok(Ok(job))
 }
 
@@ -145,11 +147,7 @@ fn criteria(reading: &Reading<'_>) -> Option<Value> {
     }
 }
 
-async fn wait<W: Write>(
-    context: &Context<W>,
-    reading: &Reading<'_>,
-    job: &JobProgress,
-) -> Result<Awaited, Error> {
+async fn wait(context: &Context, reading: &Reading<'_>, job: &JobProgress) -> Result<Awaited, Error> {
     let stream = &reading.plan.stream;
     let id = JobId::from(job.id.as_str());
     let mut interval = FIRST_POLL;
@@ -178,8 +176,8 @@ fn is_gone(error: &zoho::Error) -> bool {
 }
 
 /// Downloads the result and proves it whole; once more if it is not. `None`: it is no longer kept.
-async fn fetch<W: Write>(
-    context: &Context<W>,
+async fn fetch(
+    context: &Context,
     reading: &Reading<'_>,
     job: &JobProgress,
     result: &BulkReadResult,
@@ -205,10 +203,10 @@ async fn fetch<W: Write>(
     }
 }
 
-fn spool<W: Write>(context: &Context<W>) -> Result<NamedTempFile, Error> {
-    let dir = &context.spool_dir;
-    let made = std::fs::create_dir_all(dir).and_then(|()| NamedTempFile::new_in(dir));
-    made.map_err(|source| Error::File { path: dir.clone(), source })
+fn spool(context: &Context) -> Result<NamedTempFile, Error> {
+    let dir = context.spool_dir();
+    let made = std::fs::create_dir_all(&dir).and_then(|()| NamedTempFile::new_in(&dir));
+    made.map_err(|source| Error::File { path: dir, source })
 }
 
 fn damaged(reading: &Reading<'_>, job: &JobProgress) -> impl FnOnce(ArchiveError) -> Error {
@@ -218,16 +216,17 @@ fn damaged(reading: &Reading<'_>, job: &JobProgress) -> impl FnOnce(ArchiveError
 
 /// Writes the rows of the file that are not out yet. Answers the last id, or none when the ids do
 /// not ascend, so that nothing can be said about what follows.
-fn emit<W: Write>(
-    context: &mut Context<W>,
+fn emit(
+    context: &Context,
     reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
     job: &JobProgress,
     file: &NamedTempFile,
 ) -> Result<Option<Option<String>>, Error> {
     let plan = reading.plan;
     let decode = |source: DecodeError| Error::Decode { stream: plan.stream.clone(), source };
     context.observer.doing(&plan.stream, "Bulk Read");
-    context.output.extracted_at(&text(context.server_time()));
+    output.extracted_at(&text(context.server_time()));
     tokio::task::block_in_place(|| {
         let mut archive = CsvArchive::open(file.path()).map_err(damaged(reading, job))?;
         let csv = archive.csv().map_err(damaged(reading, job))?;
@@ -242,19 +241,19 @@ fn emit<W: Write>(
             if decoder.row_number() <= job.rows_out {
                 continue;
             }
-            context.output.record(|out| decoder.write(out).map_err(decode))?;
+            output.record(|out| decoder.write(out).map_err(decode))?;
             reading.progress.job = Some(JobProgress { id: job.id.clone(), rows_out: decoder.row_number() });
             if decoder.row_number().is_multiple_of(LOOK_EVERY) {
-                context.observer.rows(&plan.stream, context.output.rows());
+                context.observer.rows(&plan.stream, output.rows());
                 if context.shutdown.is_cancelled() {
                     return Err(Error::Interrupted);
                 }
             }
-            if context.output.is_due() {
-                context.output.checkpoint(plan, &reading.bookmark())?;
+            if output.is_due() {
+                output.checkpoint(reading.bookmark())?;
             }
         }
-        context.observer.rows(&plan.stream, context.output.rows());
+        context.observer.rows(&plan.stream, output.rows());
         let last = (!last.is_empty()).then(|| String::from_utf8_lossy(&last).into_owned());
         Ok(ascends.then_some(last))
     })

@@ -7,6 +7,7 @@
 use super::discover::skips;
 use super::error::Error;
 use super::extract::{CallError, Context, in_stream};
+use super::output::StreamOutput;
 use super::plan::module_of;
 use super::state::text;
 use super::users;
@@ -18,7 +19,7 @@ use crate::zoho::api::deleted::{DeletedRecord, Person};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::sync::Arc;
 
 /// Name of the stream.
 pub const STREAM: &str = "deleted_records";
@@ -62,14 +63,15 @@ pub fn entry() -> CatalogEntry {
 }
 
 /// Reads the deletes of every selected module.
-pub(super) async fn read<W: Write>(
-    context: &mut Context<W>,
+pub(super) async fn read(
+    context: &Context,
     entry: &CatalogEntry,
-    selected: &[&CatalogEntry],
+    selected: &[Arc<CatalogEntry>],
+    output: &mut StreamOutput,
 ) -> Result<String, Error> {
     let schema = project(&super::deletes::entry().schema, |name| entry.is_property_selected(name));
-    context.output.begin(entry.stream_name(), &schema, &KEYS.map(String::from), &[])?;
-    let mut bookmarks = bookmarks(context.output.state())?;
+    output.begin(&schema, &KEYS.map(String::from), &[])?;
+    let mut bookmarks = bookmarks(&context.state)?;
     let modules = selected
         .iter()
         .map(|entry| module_of(entry))
@@ -87,10 +89,10 @@ pub(super) async fn read<W: Write>(
             }
             answer => answer?,
         };
-        context.output.extracted_at(&text(context.server_time()));
+        output.extracted_at(&text(context.server_time()));
         for record in records {
             let record = project_record(entry, module, &record);
-            context.output.record(|out| {
+            output.record(|out| {
                 out.extend_from_slice(record.to_string().as_bytes());
                 Ok::<(), Error>(())
             })?;
@@ -98,7 +100,7 @@ pub(super) async fn read<W: Write>(
         bookmarks.insert(module.to_owned(), until);
         let modules: Map<String, Value> =
             bookmarks.iter().map(|(module, time)| (module.clone(), text(*time).into())).collect();
-        context.output.bookmark(&entry.tap_stream_id, json!({ "modules": modules }))?;
+        output.checkpoint(json!({ "modules": modules }))?;
     }
     Ok(String::new())
 }
@@ -128,8 +130,8 @@ type Deletes = BTreeMap<(String, String, Option<DateTime<Utc>>), DeletedRecord>;
 /// All entries of one module's list: a single page as it is, several until a pass lists all that the
 /// one before it listed. Only an entry that leaves the list (its row is restored, or gone for good) can
 /// move others past a page; that nothing new turned up would not show it.
-async fn list<W: Write>(
-    context: &Context<W>,
+async fn list(
+    context: &Context,
     entry: &CatalogEntry,
     module: &str,
     since: Option<DateTime<Utc>>,
@@ -151,8 +153,8 @@ async fn list<W: Write>(
     Ok(all.into_values().collect())
 }
 
-async fn pass<W: Write>(
-    context: &Context<W>,
+async fn pass(
+    context: &Context,
     entry: &CatalogEntry,
     module: &str,
     since: Option<DateTime<Utc>>,

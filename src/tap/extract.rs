@@ -1,41 +1,44 @@
-//! Runs a sync: the selected streams one after another, each by the cheapest way that can deliver it.
+//! Runs a sync: the selected streams side by side, each a task of its own.
 //!
-//! A way that refuses before its first row gives way to the next one. Ids ascend with every way but
-//! the records API, so COQL and Bulk Read can take over from each other in the middle of a stream.
+//! One stream's failure does not stop the others: what can be had is had, and the run ends with the
+//! first failure. Deletes come last, so that no record follows a delete it came before.
 
-use super::bulk;
 use super::config::TapConfig;
-use super::deletes;
 use super::discover::{Skipped, readable, skips};
 use super::error::Error;
-use super::incremental;
-use super::list;
-use super::output::{Observer, Output};
-use super::plan::{StreamPlan, Way, module_of};
-use super::state::{Bookmark, Progress, Window, text};
+use super::output::{Observer, Output, StreamOutput};
+use super::plan::module_of;
+use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
-use super::users;
+use super::{deletes, reader, users};
 use crate::codec::decode::JsonDecoder;
+use crate::diagnostic::{Diagnostic, ErrorClass, causes};
 use crate::protocol::catalog::{Catalog, CatalogEntry};
 use crate::protocol::state::State;
 use crate::zoho::types::Module;
 use crate::zoho::{self, Client};
 use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Streams read at once. Most of them wait for a job that Zoho works on, which takes no connection;
+/// calls are held back by the client's gates.
+const STREAMS_AT_ONCE: usize = 32;
+
 /// Everything a sync needs from outside.
-pub struct Sync<W: Write> {
+pub struct Sync<W: Write + Send + 'static> {
     /// The signed-in client.
     pub client: Client,
     /// The tap's settings.
     pub config: TapConfig,
-    /// Where files are spooled.
-    pub spool_dir: PathBuf,
+    /// Memory between runs.
+    pub state_dir: PathBuf,
     /// Where messages go.
     pub out: W,
     /// Who watches.
@@ -44,70 +47,48 @@ pub struct Sync<W: Write> {
     pub shutdown: CancellationToken,
 }
 
-/// What a way of reading works with.
-pub(super) struct Context<W: Write> {
+/// What every stream of a run works with.
+#[derive(Clone)]
+pub(super) struct Context {
     pub client: Client,
-    pub config: TapConfig,
-    pub spool_dir: PathBuf,
+    pub config: Arc<TapConfig>,
+    pub state_dir: PathBuf,
     pub observer: Arc<dyn Observer>,
     pub shutdown: CancellationToken,
-    pub output: Output<W>,
+    /// The state that was handed over; what is true by now is the output's.
+    pub state: Arc<State>,
 }
 
-/// How a way of reading ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Everything in the window is out.
-    Complete,
-    /// There is more than this way is good for; so many rows are left.
-    Large(u64),
-    /// The server refuses this way for this stream, for this reason.
-    Refused(String),
+/// What became of one stream.
+enum Outcome {
+    Read(StreamSummary),
+    Skipped(Skipped),
 }
 
-/// The reading of one stream: its plan, its bookmark and how far it is.
-pub(super) struct Reading<'a> {
-    pub plan: &'a StreamPlan,
-    pub done: Option<DateTime<Utc>>,
-    pub progress: Progress,
-}
-
-impl Reading<'_> {
-    /// The bookmark that is true now.
-    pub fn bookmark(&self) -> Bookmark {
-        Bookmark { replication_key_value: self.done, in_progress: Some(self.progress.clone()) }
-    }
-
-    /// Whether rows of this window went out before: then only what follows them is read.
-    fn is_begun(&self) -> bool {
-        self.progress.after_id.is_some() || self.progress.job.is_some()
-    }
-}
-
-impl<W: Write> Sync<W> {
+impl<W: Write + Send + 'static> Sync<W> {
     /// Reads the selected streams of `catalog`.
     ///
     /// # Errors
-    /// On the first failure that is not one stream's own; before it returns, the STATE that is true
-    /// is out.
+    /// The first failure; before it returns, every other stream is read and the STATE that is true is
+    /// out. Only a failure that the others share (sign-in, stdout, a signal) stops them all.
     pub async fn run(self, catalog: &Catalog, state: State) -> Result<Summary, Error> {
         let began = Instant::now();
-        let mut context = Context {
-            output: Output::new(self.out, state, &self.config),
+        let output = Output::new(self.out, state.clone(), &self.config);
+        let context = Context {
             client: self.client,
-            config: self.config,
-            spool_dir: self.spool_dir,
+            config: Arc::new(self.config),
+            state_dir: self.state_dir,
             observer: self.observer,
-            shutdown: self.shutdown,
+            shutdown: self.shutdown.child_token(),
+            state: Arc::new(state),
         };
         let mut summary = Summary::default();
-        let selected: Vec<&CatalogEntry> =
-            catalog.streams.iter().filter(|entry| entry.is_selected()).collect();
+        let selected: Vec<Arc<CatalogEntry>> =
+            catalog.streams.iter().filter(|entry| entry.is_selected()).cloned().map(Arc::new).collect();
         if !selected.is_empty() {
-            let read = context.streams(&selected, &mut summary).await;
-            let flushed = context.output.flush();
-            read.and(flushed)?;
-            context.output.end()?;
+            let read = context.streams(selected, &output, &mut summary).await;
+            output.flush().and(read)?;
+            output.end()?;
         }
         summary.usage = context.client.usage();
         summary.elapsed = began.elapsed();
@@ -115,195 +96,147 @@ impl<W: Write> Sync<W> {
     }
 }
 
-impl<W: Write> Context<W> {
-    async fn streams(&mut self, selected: &[&CatalogEntry], summary: &mut Summary) -> Result<(), Error> {
-        self.check_bookmarks(selected)?;
-        let modules = self.call(self.client.clone().modules()).await?;
-        for entry in selected {
+impl Context {
+    async fn streams(
+        &self,
+        selected: Vec<Arc<CatalogEntry>>,
+        output: &Output,
+        summary: &mut Summary,
+    ) -> Result<(), Error> {
+        self.check_bookmarks(&selected)?;
+        let modules = self.call(self.client.modules()).await?;
+        for entry in &selected {
             known(entry, &modules)?;
         }
         let modules: Vec<Module> = readable(modules).collect();
-        for entry in selected {
-            let stream = entry.stream_name();
-            if !is_readable(entry, &modules) {
+        let mut streams = Vec::new();
+        for entry in &selected {
+            if is_readable(entry, &modules) {
+                streams.push(entry.clone());
+            } else {
                 let reason = "this user may not read it, or Zoho offers no API for it".to_owned();
-                tracing::warn!(stream, "skipped: {reason}");
-                summary.skipped.push(Skipped { module: stream.to_owned(), reason });
-                continue;
-            }
-            self.observer.started(stream);
-            self.output.syncing(&entry.tap_stream_id);
-            let ways = match entry.tap_stream_id.as_str() {
-                users::STREAM => users::read(self, entry).await,
-                deletes::STREAM => deletes::read(self, entry, selected).await,
-                _ => self.module(entry).await,
-            };
-            match ways {
-                Ok(ways) => {
-                    let rows = self.output.rows();
-                    self.observer.finished(stream, rows);
-                    summary.streams.push(StreamSummary { stream: stream.to_owned(), rows, ways });
-                }
-                Err(Error::Stream { source, .. }) if skips(&source) => {
-                    tracing::warn!(stream, "skipped: {source}");
-                    summary.skipped.push(Skipped { module: stream.to_owned(), reason: source.to_string() });
-                }
-                Err(error) => return Err(error),
+                tracing::warn!(stream = entry.stream_name(), "skipped: {reason}");
+                summary.skipped.push(Skipped { module: entry.stream_name().to_owned(), reason });
             }
         }
-        Ok(())
+        let (deletes, streams): (Vec<_>, Vec<_>) =
+            streams.into_iter().partition(|entry| entry.tap_stream_id == deletes::STREAM);
+        let selected: Arc<[Arc<CatalogEntry>]> = selected.into();
+        let mut failed = None;
+        for streams in [streams, deletes] {
+            failed = failed.or(self.side_by_side(streams, &selected, output, summary).await);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Reads these streams at once; answers the first failure.
+    async fn side_by_side(
+        &self,
+        streams: Vec<Arc<CatalogEntry>>,
+        selected: &Arc<[Arc<CatalogEntry>]>,
+        output: &Output,
+        summary: &mut Summary,
+    ) -> Option<Error> {
+        let mut tasks = JoinSet::new();
+        let mut failed: Option<Error> = None;
+        let mut done: Vec<(usize, Outcome)> = Vec::new();
+        let mut waiting = streams.into_iter().enumerate();
+        loop {
+            while tasks.len() < STREAMS_AT_ONCE && !self.shutdown.is_cancelled() {
+                let Some((place, entry)) = waiting.next() else { break };
+                let (context, selected) = (self.clone(), selected.clone());
+                let output = output.stream(&entry.tap_stream_id, entry.stream_name());
+                tasks.spawn(async move { (place, context.stream(&entry, &selected, output).await) });
+            }
+            match tasks.join_next().await {
+                None => break,
+                Some(Ok((place, Ok(outcome)))) => done.push((place, outcome)),
+                Some(Ok((_, Err(error)))) => self.note_failure(&mut failed, error),
+                Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+        done.sort_by_key(|(place, _)| *place);
+        for (_, outcome) in done {
+            match outcome {
+                Outcome::Read(stream) => summary.streams.push(stream),
+                Outcome::Skipped(skipped) => summary.skipped.push(skipped),
+            }
+        }
+        if failed.is_none() && self.shutdown.is_cancelled() { Some(Error::Interrupted) } else { failed }
+    }
+
+    /// Keeps the failure with which the run ends, and tells of the others.
+    fn note_failure(&self, failed: &mut Option<Error>, error: Error) {
+        if matches!(error.class(), ErrorClass::Closed | ErrorClass::Auth) || matches!(error, Error::Write(_))
+        {
+            self.shutdown.cancel();
+        }
+        match failed {
+            None => *failed = Some(error),
+            // Those that were only told to stop have nothing to add.
+            Some(_) if matches!(error, Error::Interrupted) => {}
+            Some(first) if matches!(first, Error::Interrupted) => *first = error,
+            Some(_) => tracing::error!("{error}: {}", causes(&error).collect::<Vec<_>>().join(": ")),
+        }
+    }
+
+    /// Reads one stream to its end.
+    async fn stream(
+        &self,
+        entry: &CatalogEntry,
+        selected: &[Arc<CatalogEntry>],
+        mut output: StreamOutput,
+    ) -> Result<Outcome, Error> {
+        let stream = entry.stream_name();
+        self.observer.started(stream);
+        let read = match entry.tap_stream_id.as_str() {
+            users::STREAM => users::read(self, entry, &mut output).await,
+            deletes::STREAM => deletes::read(self, entry, selected, &mut output).await,
+            _ => reader::read(self, entry, &mut output).await,
+        };
+        let rows = output.rows();
+        let closed = output.close();
+        match read {
+            Ok(ways) => {
+                closed?;
+                self.observer.finished(stream, rows);
+                Ok(Outcome::Read(StreamSummary { stream: stream.to_owned(), rows, ways }))
+            }
+            Err(Error::Stream { source, .. }) if skips(&source) => {
+                self.observer.stopped(stream);
+                tracing::warn!(stream, "skipped: {source}");
+                Ok(Outcome::Skipped(Skipped { module: stream.to_owned(), reason: source.to_string() }))
+            }
+            Err(error) => {
+                self.observer.stopped(stream);
+                Err(error)
+            }
+        }
     }
 
     /// Refuses a bookmark that is not understood, before anything is read or written.
-    fn check_bookmarks(&self, selected: &[&CatalogEntry]) -> Result<(), Error> {
+    fn check_bookmarks(&self, selected: &[Arc<CatalogEntry>]) -> Result<(), Error> {
         for entry in selected {
             match entry.tap_stream_id.as_str() {
-                deletes::STREAM => drop(deletes::bookmarks(self.output.state())?),
-                stream => {
-                    drop(Bookmark::read(self.output.state(), stream, entry.replication_key.as_deref())?)
-                }
+                deletes::STREAM => drop(deletes::bookmarks(&self.state)?),
+                stream => drop(Bookmark::read(&self.state, stream, entry.replication_key.as_deref())?),
             }
         }
         Ok(())
     }
 
-    /// Reads one module; answers by which ways.
-    async fn module(&mut self, entry: &CatalogEntry) -> Result<String, Error> {
-        let module = module_of(entry);
-        let fields =
-            self.call(self.client.clone().fields(module)).await.map_err(in_stream(entry.stream_name()))?;
-        let plan = StreamPlan::new(entry, &fields);
-        for warning in &plan.warnings {
-            tracing::warn!(stream = plan.stream, "{warning}");
-        }
-        let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
-        self.output.begin(&plan.stream, &plan.schema, &["id".to_owned()], &cursor)?;
-        let bookmark =
-            Bookmark::read(self.output.state(), &plan.tap_stream_id, plan.replication_key.as_deref())?;
-        let mut reading = self.reading(&plan, bookmark);
-        let read = self.read(&mut reading).await;
-        let done = match &read {
-            Ok(_) => Bookmark {
-                replication_key_value: plan.replication_key.as_ref().map(|_| reading.progress.window.until),
-                in_progress: None,
-            },
-            // Whatever went wrong: what is out stays out, and the next run goes on from here.
-            Err(_) => reading.bookmark(),
-        };
-        let state = self.output.checkpoint(&plan, &done);
-        let ways = read?;
-        state?;
-        let labels: Vec<&str> = ways.iter().map(|way| way.label()).collect();
-        Ok(labels.join(", "))
-    }
-
-    /// Takes up the unfinished reading of the bookmark, or begins a new one.
-    fn reading<'a>(&self, plan: &'a StreamPlan, bookmark: Bookmark) -> Reading<'a> {
-        let fields = plan.fingerprint();
-        let mut window = bookmark.window(&self.config, self.server_time());
-        if plan.replication_key.is_none() {
-            window.from = None;
-        }
-        let done = bookmark.replication_key_value;
-        let fresh = Progress { window, way: Way::Coql, fields: fields.clone(), after_id: None, job: None };
-        let progress = match bookmark.in_progress {
-            Some(progress) if progress.fields == fields => {
-                tracing::info!(stream = plan.stream, "goes on where the run before it stopped");
-                progress
-            }
-            Some(progress) => {
-                tracing::warn!(
-                    stream = plan.stream,
-                    "the selected fields changed since the unfinished run: it begins again"
-                );
-                let window = Window { from: progress.window.from, ..fresh.window };
-                Progress { window, ..fresh }
-            }
-            None => fresh,
-        };
-        if let Some(done) = done.filter(|done| *done > self.server_time()) {
-            tracing::warn!(
-                stream = plan.stream,
-                "its bookmark {} lies in the future: what changes before then is not read",
-                text(done)
-            );
-        }
-        Reading { plan, done, progress }
-    }
-
-    /// Reads a stream by one way after another until it is complete.
-    async fn read(&mut self, reading: &mut Reading<'_>) -> Result<Vec<Way>, Error> {
-        let mut rows = self.expected(reading).await?;
-        let mut used = Vec::new();
-        let mut tried: Vec<(Way, String)> = Vec::new();
-        loop {
-            let (mut ways, mut reasons) = reading.plan.ways(self.config.method, rows.unwrap_or(0));
-            if reading.progress.job.is_some() {
-                ways.sort_by_key(|way| *way != Way::BulkRead);
-            }
-            let Some(way) = ways.into_iter().find(|way| tried.iter().all(|(tried, _)| tried != way)) else {
-                reasons.extend(tried.iter().map(|(way, why)| format!("{}: {why}", way.label())));
-                return Err(Error::NoWay {
-                    stream: reading.plan.stream.clone(),
-                    reasons: reasons.join("; "),
-                });
-            };
-            reading.progress.way = way;
-            self.observer.doing(&reading.plan.stream, way.label());
-            let before = self.output.rows();
-            let outcome = match way {
-                Way::Coql => incremental::read(self, reading, rows).await?,
-                Way::BulkRead => bulk::read(self, reading).await?,
-                Way::Records => list::read(self, reading).await?,
-            };
-            if self.output.rows() > before && !used.contains(&way) {
-                used.push(way);
-            }
-            match outcome {
-                Outcome::Complete => return Ok(used),
-                Outcome::Large(left) => rows = Some(left),
-                Outcome::Refused(reason) => {
-                    tracing::debug!(
-                        stream = reading.plan.stream,
-                        way = way.label(),
-                        reason,
-                        "this way is refused, the next one is tried"
-                    );
-                    tried.push((way, reason));
-                }
-            }
-        }
-    }
-
-    /// How many rows are to be read, where the choice of the way hangs on it. An increment is most
-    /// often small: its first page tells. Nobody has to count either when only one way is left.
-    async fn expected(&mut self, reading: &Reading<'_>) -> Result<Option<u64>, Error> {
-        let (ways, _) = reading.plan.ways(self.config.method, 0);
-        let increment = reading.progress.window.from.is_some();
-        if increment || reading.is_begun() || ways.len() < 2 || !ways.contains(&Way::Coql) {
-            return Ok(None);
-        }
-        match incremental::count(self, reading).await {
-            Ok(rows) => {
-                self.observer.expects(&reading.plan.stream, rows);
-                Ok(Some(rows))
-            }
-            // A module that COQL does not know: its own way finds out and gives way to the next.
-            Err(Error::Stream { source, .. }) if incremental::refuses(&source) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The server's clock, as its last answer told; our own before the first one.
-    pub(super) fn server_time(&self) -> DateTime<Utc> {
+    pub fn server_time(&self) -> DateTime<Utc> {
         self.client.server_time().unwrap_or_else(Utc::now)
     }
 
+    /// Where files are spooled.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.state_dir.join("spool")
+    }
+
     /// Makes a call, unless or until we are told to stop.
-    pub(super) async fn call<T, E>(
-        &self,
-        call: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, CallError<E>> {
+    pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Err(CallError::Stopped),
@@ -312,7 +245,7 @@ impl<W: Write> Context<W> {
     }
 
     /// Waits, unless or until we are told to stop.
-    pub(super) async fn pause(&self, time: Duration) -> Result<(), Error> {
+    pub async fn pause(&self, time: Duration) -> Result<(), Error> {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Err(Error::Interrupted),
@@ -321,15 +254,17 @@ impl<W: Write> Context<W> {
     }
 
     /// Writes the records of one page of JSON answers.
-    pub(super) fn page(
-        &mut self,
+    pub fn page(
+        &self,
         stream: &str,
+        output: &mut StreamOutput,
         decoder: &JsonDecoder,
-        records: &[Box<serde_json::value::RawValue>],
+        records: &[Box<RawValue>],
     ) -> Result<(), Error> {
+        output.extracted_at(&text(self.server_time()));
         tokio::task::block_in_place(|| {
             for (at, record) in (1..).zip(records) {
-                self.output.record(|out| {
+                output.record(|out| {
                     decoder
                         .write(at, record, out)
                         .map_err(|source| Error::Decode { stream: stream.to_owned(), source })
@@ -337,7 +272,7 @@ impl<W: Write> Context<W> {
             }
             Ok::<(), Error>(())
         })?;
-        self.observer.rows(stream, self.output.rows());
+        self.observer.rows(stream, output.rows());
         Ok(())
     }
 }

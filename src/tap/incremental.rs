@@ -2,15 +2,16 @@
 //! change between two pages can hide a row. Follows Zoho's page "COQL Overview".
 
 use super::error::Error;
-use super::extract::{CallError, Context, Outcome, Reading, in_stream};
+use super::extract::{CallError, Context, in_stream};
+use super::output::StreamOutput;
 use super::plan::{MODIFIED_TIME, Way};
+use super::reader::{Outcome, Reading};
 use super::state::text;
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
 use crate::zoho::types::RecordId;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::io::Write;
 
 /// Rows of the first page of a reading of unknown size: the most that one credit buys.
 const FIRST_PAGE: u32 = 200;
@@ -18,9 +19,10 @@ const FIRST_PAGE: u32 = 200;
 const FULL_PAGE: u32 = 2_000;
 
 /// Reads what is left of the window. `rows` is how many rows that will be, if somebody counted.
-pub(super) async fn read<W: Write>(
-    context: &mut Context<W>,
+pub(super) async fn read(
+    context: &Context,
     reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
     rows: Option<u64>,
 ) -> Result<Outcome, Error> {
     let plan = reading.plan;
@@ -35,9 +37,7 @@ pub(super) async fn read<W: Write>(
         };
         let limit = limit.min(full);
         let query = query(reading, &plan.fields().join(", "), &format!(" order by id asc limit {limit}"));
-        let time = context.server_time();
-        let client = context.client.clone();
-        let page = match context.call(client.coql(&query, limit)).await {
+        let page = match context.call(context.client.coql(&query, limit)).await {
             // Servers before v8 give 200 rows at once.
             Err(CallError::Failed(error)) if limit > FIRST_PAGE && error.code() == Some("LIMIT_EXCEEDED") => {
                 full = FIRST_PAGE;
@@ -53,14 +53,13 @@ pub(super) async fn read<W: Write>(
             return Ok(Outcome::Refused("its rows do not ascend by id".into()));
         }
         let last = id_of(last);
-        context.output.extracted_at(&text(time));
-        context.page(&plan.stream, &decoder, &page.records)?;
+        context.page(&plan.stream, output, &decoder, &page.records)?;
         reading.progress.after_id = last;
         if !page.more_records {
             return Ok(Outcome::Complete);
         }
-        if context.output.is_due() {
-            context.output.checkpoint(plan, &reading.bookmark())?;
+        if output.is_due() {
+            output.checkpoint(reading.bookmark())?;
         }
         left = left.map(|left| left.saturating_sub(page.records.len() as u64));
         if rows.is_none() && !first && has_choice(context, reading) {
@@ -70,15 +69,14 @@ pub(super) async fn read<W: Write>(
     }
 }
 
-fn has_choice<W: Write>(context: &Context<W>, reading: &Reading<'_>) -> bool {
+fn has_choice(context: &Context, reading: &Reading<'_>) -> bool {
     reading.plan.ways(context.config.method, 0).0.contains(&Way::BulkRead)
 }
 
 /// Counts what is left of the window; costs one credit.
-pub(super) async fn count<W: Write>(context: &mut Context<W>, reading: &Reading<'_>) -> Result<u64, Error> {
+pub(super) async fn count(context: &Context, reading: &Reading<'_>) -> Result<u64, Error> {
     let query = query(reading, "COUNT(id)", "");
-    let client = context.client.clone();
-    let page = context.call(client.coql(&query, 1)).await.map_err(in_stream(&reading.plan.stream))?;
+    let page = context.call(context.client.coql(&query, 1)).await.map_err(in_stream(&reading.plan.stream))?;
     let row: Option<Value> = page.records.first().and_then(|row| serde_json::from_str(row.get()).ok());
     let count = row.as_ref().and_then(Value::as_object).and_then(|row| row.values().find_map(Value::as_u64));
     Ok(count.unwrap_or(0))

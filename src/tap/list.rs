@@ -10,16 +10,16 @@
 //! whole if it lists no id twice and the next one lists all of its ids again.
 
 use super::error::Error;
-use super::extract::{CallError, Context, Outcome, Reading, in_stream};
+use super::extract::{CallError, Context, in_stream};
 use super::incremental::id_of;
-use super::state::text;
+use super::output::StreamOutput;
+use super::reader::{Outcome, Reading};
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
 use crate::zoho::api::records::{Converted, Page, RecordsQuery};
 use crate::zoho::types::RecordId;
 use chrono::TimeDelta;
 use std::collections::HashSet;
-use std::io::Write;
 
 /// Rows of a page. Source: "Get Records", `per_page`.
 const PAGE: u32 = 200;
@@ -29,9 +29,10 @@ const IDS_PER_CALL: usize = 50;
 const MOST_PASSES: u32 = 10;
 
 /// Reads the window, from its start: a page token does not outlive the ids seen before it.
-pub(super) async fn read<W: Write>(
-    context: &mut Context<W>,
+pub(super) async fn read(
+    context: &Context,
     reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
 ) -> Result<Outcome, Error> {
     let plan = reading.plan;
     reading.progress.after_id = None;
@@ -49,13 +50,13 @@ pub(super) async fn read<W: Write>(
         };
         pages += 1;
         listed.add(&page);
-        write(context, reading, &decoder, &page)?;
+        write(context, reading, output, &decoder, &page)?;
         if !forward(&mut query, &page) {
             break;
         }
     }
     if pages > 1 {
-        catch_slipped(context, reading, &decoder, listed).await?;
+        catch_slipped(context, reading, output, &decoder, listed).await?;
     }
     Ok(Outcome::Complete)
 }
@@ -78,8 +79,8 @@ fn query(reading: &Reading<'_>, fields: Vec<String>) -> RecordsQuery {
     }
 }
 
-async fn next<W: Write>(
-    context: &Context<W>,
+async fn next(
+    context: &Context,
     reading: &Reading<'_>,
     query: &RecordsQuery,
 ) -> Result<Page, CallError<zoho::Error>> {
@@ -100,16 +101,16 @@ fn forward(query: &mut RecordsQuery, page: &Page) -> bool {
     true
 }
 
-fn write<W: Write>(
-    context: &mut Context<W>,
+fn write(
+    context: &Context,
     reading: &Reading<'_>,
+    output: &mut StreamOutput,
     decoder: &JsonDecoder,
     page: &Page,
 ) -> Result<(), Error> {
-    context.output.extracted_at(&text(context.server_time()));
-    context.page(&reading.plan.stream, decoder, &page.records)?;
-    if context.output.is_due() {
-        context.output.checkpoint(reading.plan, &reading.bookmark())?;
+    context.page(&reading.plan.stream, output, decoder, &page.records)?;
+    if output.is_due() {
+        output.checkpoint(reading.bookmark())?;
     }
     Ok(())
 }
@@ -136,9 +137,10 @@ impl Listing {
     }
 }
 
-async fn catch_slipped<W: Write>(
-    context: &mut Context<W>,
+async fn catch_slipped(
+    context: &Context,
     reading: &Reading<'_>,
+    output: &mut StreamOutput,
     decoder: &JsonDecoder,
     first: Listing,
 ) -> Result<(), Error> {
@@ -163,7 +165,7 @@ async fn catch_slipped<W: Write>(
                 ..query(reading, reading.plan.fields())
             };
             let page = next(context, reading, &query).await.map_err(in_stream(stream))?;
-            write(context, reading, decoder, &page)?;
+            write(context, reading, output, decoder, &page)?;
         }
         moves = before.moves(&now);
         if moves == 0 {
@@ -176,7 +178,7 @@ async fn catch_slipped<W: Write>(
 }
 
 /// One pass over the ids of the window.
-async fn list_ids<W: Write>(context: &Context<W>, reading: &Reading<'_>) -> Result<Listing, Error> {
+async fn list_ids(context: &Context, reading: &Reading<'_>) -> Result<Listing, Error> {
     let mut query = query(reading, vec!["id".to_owned()]);
     let mut listed = Listing::default();
     loop {

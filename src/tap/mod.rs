@@ -1,8 +1,8 @@
 //! The tap: Zoho CRM to Singer messages.
 //!
-//! [`discover`] turns Zoho's metadata into a catalog. [`extract`] reads the selected streams, one
-//! after another, each by one of three ways of reading, and moves bookmarks only when everything
-//! before them is out.
+//! [`discover`] turns Zoho's metadata into a catalog. [`extract`] reads the selected streams side by
+//! side; [`reader`] reads one module by one of three ways and moves its bookmark only when everything
+//! before it is out.
 
 pub mod bulk;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod incremental;
 pub mod list;
 pub mod output;
 pub mod plan;
+pub mod reader;
 pub mod schema;
 pub mod slices;
 pub mod state;

@@ -1,13 +1,17 @@
 //! What leaves the tap: messages, and the state that is true at each moment.
+//!
+//! Streams are read side by side. Each gathers its RECORD lines in a [`StreamOutput`] of its own and
+//! hands them on in blocks; [`Output`] holds what all share, behind one lock that is taken once for
+//! a block: stdout and the whole state. A stream's rows go out before the bookmark that covers them.
 
 use super::config::TapConfig;
 use super::error::Error;
-use super::plan::StreamPlan;
-use super::state::Bookmark;
 use crate::protocol::state::State;
-use crate::protocol::writer::{MessageWriter, RecordHead};
+use crate::protocol::writer::{MessageWriter, RecordLines, WriteError};
 use serde_json::Value;
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,42 +27,143 @@ pub trait Observer: Send + Sync {
     fn rows(&self, stream: &str, rows: u64);
     /// A stream is all out.
     fn finished(&self, stream: &str, rows: u64);
+    /// A stream ended before it was all out.
+    fn stopped(&self, stream: &str);
 }
 
-/// Messages out, with the state that belongs to them.
-pub struct Output<W: Write> {
-    writer: MessageWriter<W>,
-    state: State,
-    head: RecordHead,
-    stream: String,
-    rows: u64,
-    rows_since_state: u64,
-    last_state: Instant,
+/// stdout and the state of a run, shared by its streams.
+#[derive(Clone)]
+pub struct Output {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sink: Mutex<Sink>,
+    /// Rows that went out since the last STATE, whichever stream's.
+    rows_since_state: AtomicU64,
     state_rows: u64,
     state_every: Duration,
-    last_value: Value,
 }
 
-impl<W: Write> Output<W> {
+struct Sink {
+    writer: MessageWriter<Box<dyn Write + Send>>,
+    state: State,
+    last_value: Value,
+    /// The streams being read, by the ids of the catalog, the one that began first in front.
+    reading: Vec<String>,
+}
+
+impl Output {
     /// Output on `out`, starting from the state of the run before.
-    pub fn new(out: W, state: State, config: &TapConfig) -> Self {
+    pub fn new(out: impl Write + Send + 'static, state: State, config: &TapConfig) -> Self {
+        let writer = MessageWriter::new(Box::new(out) as Box<dyn Write + Send>);
+        let sink = Sink { writer, state, last_value: Value::Null, reading: Vec::new() };
         Self {
-            writer: MessageWriter::new(out),
-            state,
-            head: RecordHead::new("", ""),
-            stream: String::new(),
-            rows: 0,
-            rows_since_state: 0,
-            last_state: Instant::now(),
-            state_rows: config.state_rows.max(1),
-            state_every: Duration::from_secs(config.state_seconds),
-            last_value: Value::Null,
+            shared: Arc::new(Shared {
+                sink: Mutex::new(sink),
+                rows_since_state: AtomicU64::new(0),
+                state_rows: config.state_rows.max(1),
+                state_every: Duration::from_secs(config.state_seconds),
+            }),
         }
     }
 
-    /// The state as it stands.
-    pub fn state(&self) -> &State {
-        &self.state
+    /// The output of one stream, which is being read from now on.
+    pub fn stream(&self, tap_stream_id: &str, stream: &str) -> StreamOutput {
+        self.with(|sink| sink.begin(tap_stream_id));
+        StreamOutput {
+            output: self.clone(),
+            tap_stream_id: tap_stream_id.to_owned(),
+            stream: stream.to_owned(),
+            lines: RecordLines::default(),
+            gathered: 0,
+            rows: 0,
+            last_state: Instant::now(),
+        }
+    }
+
+    /// Ends the run: the last STATE names no stream.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn end(&self) -> Result<(), Error> {
+        self.with(|sink| {
+            sink.reading.clear();
+            self.shared.emit(sink)
+        })
+    }
+
+    /// Hands on what is buffered.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.with(|sink| sink.writer.flush())?)
+    }
+
+    /// Acts under the lock. stdout may block for as long as its reader pleases: the runtime is told,
+    /// so that other tasks (signals above all) go on.
+    fn with<T>(&self, act: impl FnOnce(&mut Sink) -> T) -> T {
+        tokio::task::block_in_place(|| act(&mut self.shared.lock()))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Sink> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Emits the state, unless it is the one that is already out and no record followed.
+    fn emit(&self, sink: &mut Sink) -> Result<(), Error> {
+        sink.state.set_currently_syncing(sink.reading.first().map(String::as_str));
+        let value = sink.state.to_value();
+        if value == sink.last_value && self.rows_since_state.load(Ordering::Relaxed) == 0 {
+            return Ok(sink.writer.flush()?);
+        }
+        sink.writer.state(&value)?;
+        sink.last_value = value;
+        self.rows_since_state.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn records(&self, sink: &mut Sink, lines: &mut RecordLines, rows: u64) -> Result<(), WriteError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.rows_since_state.fetch_add(rows, Ordering::Relaxed);
+        sink.writer.records(lines)
+    }
+}
+
+impl Sink {
+    fn begin(&mut self, tap_stream_id: &str) {
+        self.reading.push(tap_stream_id.to_owned());
+    }
+
+    fn end(&mut self, tap_stream_id: &str) {
+        self.reading.retain(|reading| reading != tap_stream_id);
+    }
+}
+
+/// What leaves the tap of one stream: its messages in their order, and its bookmark.
+pub struct StreamOutput {
+    output: Output,
+    tap_stream_id: String,
+    stream: String,
+    lines: RecordLines,
+    /// Records in `lines`.
+    gathered: u64,
+    rows: u64,
+    last_state: Instant,
+}
+
+impl StreamOutput {
+    /// Begins the stream with its SCHEMA.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn begin(&mut self, schema: &Value, keys: &[String], cursor: &[String]) -> Result<(), Error> {
+        self.hand_on(|own, sink| Ok(sink.writer.schema(&own.stream, schema, keys, cursor)?))
     }
 
     /// Records written since the stream began.
@@ -66,30 +171,9 @@ impl<W: Write> Output<W> {
         self.rows
     }
 
-    /// Says in the state which stream is being read.
-    pub fn syncing(&mut self, tap_stream_id: &str) {
-        self.state.set_currently_syncing(Some(tap_stream_id));
-    }
-
-    /// Begins a stream with its SCHEMA.
-    ///
-    /// # Errors
-    /// When stdout fails.
-    pub fn begin(
-        &mut self,
-        stream: &str,
-        schema: &Value,
-        keys: &[String],
-        cursor: &[String],
-    ) -> Result<(), Error> {
-        self.stream = stream.to_owned();
-        self.rows = 0;
-        Ok(self.writer.schema(stream, schema, keys, cursor)?)
-    }
-
     /// Sets the instant that following records carry as `time_extracted`.
     pub fn extracted_at(&mut self, time: &str) {
-        self.head = RecordHead::new(&self.stream, time);
+        self.lines.head(&self.stream, time);
     }
 
     /// Writes one record; `json` appends exactly one JSON object.
@@ -100,69 +184,60 @@ impl<W: Write> Output<W> {
     where
         Error: From<E>,
     {
-        let buffer = self.writer.begin_record(&self.head);
-        let start = buffer.len();
-        if let Err(error) = json(buffer) {
-            // Whole lines only: what was begun of this one must not go out.
-            buffer.truncate(start);
-            self.writer.abandon_record(&self.head);
-            return Err(error.into());
-        }
-        self.writer.end_record(&self.head)?;
+        self.lines.record(json)?;
         self.rows += 1;
-        self.rows_since_state += 1;
-        Ok(())
+        self.gathered += 1;
+        if self.lines.is_full() { self.flush() } else { Ok(()) }
     }
 
     /// Whether it is time for a STATE.
     pub fn is_due(&self) -> bool {
-        self.rows_since_state >= self.state_rows || self.last_state.elapsed() >= self.state_every
+        let shared = &self.output.shared;
+        shared.rows_since_state.load(Ordering::Relaxed) + self.gathered >= shared.state_rows
+            || self.last_state.elapsed() >= shared.state_every
     }
 
-    /// Puts a bookmark into the state and emits it, unless it is the one that is already out and no
-    /// record followed.
+    /// Puts the bookmark that is true now into the state and emits it, after all records so far.
     ///
     /// # Errors
     /// When stdout fails.
-    pub fn checkpoint(&mut self, plan: &StreamPlan, bookmark: &Bookmark) -> Result<(), Error> {
-        self.bookmark(&plan.tap_stream_id, bookmark.to_value(plan.replication_key.as_deref()))
+    pub fn checkpoint(&mut self, bookmark: Value) -> Result<(), Error> {
+        self.last_state = Instant::now();
+        self.hand_on(|stream, sink| {
+            sink.state.set_bookmark(&stream.tap_stream_id, bookmark);
+            stream.output.shared.emit(sink)
+        })
     }
 
-    /// The same for a bookmark of another form.
-    ///
-    /// # Errors
-    /// When stdout fails.
-    pub fn bookmark(&mut self, tap_stream_id: &str, bookmark: Value) -> Result<(), Error> {
-        self.state.set_bookmark(tap_stream_id, bookmark);
-        self.emit()
-    }
-
-    /// Ends the run: the last STATE names no stream.
-    ///
-    /// # Errors
-    /// When stdout fails.
-    pub fn end(&mut self) -> Result<(), Error> {
-        self.state.set_currently_syncing(None);
-        self.emit()
-    }
-
-    /// Hands on what is buffered.
+    /// Hands on what is gathered.
     ///
     /// # Errors
     /// When stdout fails.
     pub fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.writer.flush()?)
+        self.hand_on(|_, _| Ok(()))
     }
 
-    fn emit(&mut self) -> Result<(), Error> {
-        let value = self.state.to_value();
-        self.last_state = Instant::now();
-        if value == self.last_value && self.rows_since_state == 0 {
-            return self.flush();
-        }
-        self.writer.state(&value)?;
-        self.last_value = value;
-        self.rows_since_state = 0;
-        Ok(())
+    /// Hands on what is gathered: the stream is read, or given up.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.hand_on(|own, sink| {
+            sink.end(&own.tap_stream_id);
+            Ok(())
+        })
+    }
+
+    /// Hands on what is gathered and acts, under one lock.
+    fn hand_on(&mut self, act: impl FnOnce(&Self, &mut Sink) -> Result<(), Error>) -> Result<(), Error> {
+        let mut lines = std::mem::take(&mut self.lines);
+        let rows = std::mem::take(&mut self.gathered);
+        let output = self.output.clone();
+        let done = output.with(|sink| {
+            output.shared.records(sink, &mut lines, rows)?;
+            act(self, sink)
+        });
+        self.lines = lines;
+        done
     }
 }

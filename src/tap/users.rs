@@ -2,14 +2,13 @@
 
 use super::error::Error;
 use super::extract::{Context, in_stream};
-use super::state::text;
+use super::output::StreamOutput;
 use crate::codec::decode::JsonDecoder;
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::value::Kind;
 use crate::protocol::catalog::{CatalogEntry, FULL_TABLE};
 use crate::protocol::schema::{Property, object, project};
 use serde_json::{Map, json};
-use std::io::Write;
 
 /// Name of the stream.
 pub const STREAM: &str = "users";
@@ -69,23 +68,25 @@ pub fn entry() -> CatalogEntry {
 }
 
 /// Reads all users.
-pub(super) async fn read<W: Write>(context: &mut Context<W>, entry: &CatalogEntry) -> Result<String, Error> {
+pub(super) async fn read(
+    context: &Context,
+    entry: &CatalogEntry,
+    output: &mut StreamOutput,
+) -> Result<String, Error> {
     let stream = entry.stream_name();
     let selected = |name: &str| entry.is_property_selected(name);
     let columns =
         COLUMNS.iter().filter(|(name, _)| selected(name)).map(|(name, kind)| Column::new(*name, *kind));
     let decoder = JsonDecoder::new(&RecordPlan::new(columns));
     let schema = project(&super::users::entry().schema, selected);
-    context.output.begin(stream, &schema, &["id".to_owned()], &[])?;
+    output.begin(&schema, &["id".to_owned()], &[])?;
     for page in 1.. {
-        let client = context.client.clone();
-        let answer = context.call(client.users(page)).await.map_err(in_stream(stream))?;
-        context.output.extracted_at(&text(context.server_time()));
-        context.page(stream, &decoder, &answer.records)?;
+        let answer = context.call(context.client.users(page)).await.map_err(in_stream(stream))?;
+        context.page(stream, output, &decoder, &answer.records)?;
         if !answer.more_records {
             break;
         }
     }
-    context.output.bookmark(&entry.tap_stream_id, json!({}))?;
+    output.checkpoint(json!({}))?;
     Ok(String::new())
 }

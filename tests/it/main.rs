@@ -15,6 +15,7 @@
 //! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
 //! - `regression`: bugs that were there once, each by name.
 //! - `samples`: every file of `sample_configs/`, run as its README says.
+//! - `side_by_side`: streams that are read at the same time.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 
 #![allow(missing_docs)]
@@ -38,5 +39,6 @@ mod pipes;
 mod protocol_rules;
 mod regression;
 mod samples;
+mod side_by_side;
 mod tap;
 mod target;

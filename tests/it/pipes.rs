@@ -1,7 +1,7 @@
 //! The programs in a pipeline: who goes first, who is stopped, who has nothing to do.
 
 use crate::common::context::{TestContext, messages, properties, records};
-use crate::common::snapshot::assert_seen;
+use crate::common::snapshot::{assert_seen, settled};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -217,7 +217,7 @@ fn without_a_catalog_the_default_streams_are_read() {
     let last = messages(&output.stdout).pop().expect("a message");
     assert_eq!(last["type"], "STATE");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_seen("default_streams", &stderr);
+    assert_seen("default_streams", &settled(&stderr));
 }
 
 #[test]

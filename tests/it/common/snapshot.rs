@@ -32,6 +32,16 @@ pub fn assert_seen(name: &str, seen: &str) {
     settings.bind(|| insta::assert_snapshot!(name, seen));
 }
 
+/// The log of a tap with its lines about streams, which are read side by side, in one order.
+pub fn settled(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr.lines().collect();
+    let end = lines.iter().position(|line| line.starts_with("Read ") || line.starts_with("error"));
+    let (log, rest) = lines.split_at(end.unwrap_or(lines.len()));
+    let mut log = log.to_vec();
+    log.sort_unstable();
+    [&log, rest].concat().join("\n")
+}
+
 /// Fails when the text shows a secret.
 pub fn assert_no_secret(name: &str, seen: &str) {
     for secret in SECRETS {

@@ -1,0 +1,182 @@
+//! Reads one module: takes up its bookmark, then one way of reading after another until all is out.
+//!
+//! A way that refuses before its first row gives way to the next one. Ids ascend with every way but
+//! the records API, so COQL and Bulk Read can take over from each other in the middle of a stream.
+
+use super::error::Error;
+use super::extract::{Context, in_stream};
+use super::output::StreamOutput;
+use super::plan::{StreamPlan, Way, module_of};
+use super::state::{Bookmark, Progress, Window, text};
+use super::{bulk, incremental, list};
+use crate::protocol::catalog::CatalogEntry;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+/// How a way of reading ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Everything in the window is out.
+    Complete,
+    /// There is more than this way is good for; so many rows are left.
+    Large(u64),
+    /// The server refuses this way for this stream, for this reason.
+    Refused(String),
+}
+
+/// The reading of one stream: its plan, its bookmark and how far it is.
+pub(super) struct Reading<'a> {
+    pub plan: &'a StreamPlan,
+    pub done: Option<DateTime<Utc>>,
+    pub progress: Progress,
+}
+
+impl<'a> Reading<'a> {
+    /// Takes up the unfinished reading of the bookmark, or begins a new one.
+    fn new(context: &Context, plan: &'a StreamPlan, bookmark: Bookmark) -> Self {
+        let fields = plan.fingerprint();
+        let now = context.server_time();
+        let mut window = bookmark.window(&context.config, now);
+        if plan.replication_key.is_none() {
+            window.from = None;
+        }
+        let done = bookmark.replication_key_value;
+        let fresh = Progress { window, way: Way::Coql, fields: fields.clone(), after_id: None, job: None };
+        let progress = match bookmark.in_progress {
+            Some(progress) if progress.fields == fields => {
+                tracing::info!(stream = plan.stream, "goes on where the run before it stopped");
+                progress
+            }
+            Some(progress) => {
+                tracing::warn!(
+                    stream = plan.stream,
+                    "the selected fields changed since the unfinished run: it begins again"
+                );
+                let window = Window { from: progress.window.from, ..fresh.window };
+                Progress { window, ..fresh }
+            }
+            None => fresh,
+        };
+        if let Some(done) = done.filter(|done| *done > now) {
+            tracing::warn!(
+                stream = plan.stream,
+                "its bookmark {} lies in the future: what changes before then is not read",
+                text(done)
+            );
+        }
+        Self { plan, done, progress }
+    }
+
+    /// The bookmark that is true now.
+    pub fn bookmark(&self) -> Value {
+        self.to_value(Bookmark { replication_key_value: self.done, in_progress: Some(self.progress.clone()) })
+    }
+
+    /// The bookmark once everything is out.
+    fn complete(&self) -> Value {
+        let until = self.progress.window.until;
+        self.to_value(Bookmark {
+            replication_key_value: self.plan.replication_key.as_ref().map(|_| until),
+            in_progress: None,
+        })
+    }
+
+    fn to_value(&self, bookmark: Bookmark) -> Value {
+        bookmark.to_value(self.plan.replication_key.as_deref())
+    }
+
+    /// Whether rows of this window went out before: then only what follows them is read.
+    fn is_begun(&self) -> bool {
+        self.progress.after_id.is_some() || self.progress.job.is_some()
+    }
+}
+
+/// Reads the module of a stream; answers by which ways.
+pub(super) async fn read(
+    context: &Context,
+    entry: &CatalogEntry,
+    output: &mut StreamOutput,
+) -> Result<String, Error> {
+    let module = module_of(entry);
+    let fields = context.call(context.client.fields(module)).await.map_err(in_stream(entry.stream_name()))?;
+    let plan = StreamPlan::new(entry, &fields);
+    for warning in &plan.warnings {
+        tracing::warn!(stream = plan.stream, "{warning}");
+    }
+    let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
+    output.begin(&plan.schema, &["id".to_owned()], &cursor)?;
+    let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
+    let mut reading = Reading::new(context, &plan, bookmark);
+    let read = by_ways(context, &mut reading, output).await;
+    // Whatever went wrong: what is out stays out, and the next run goes on from here.
+    let bookmark = if read.is_ok() { reading.complete() } else { reading.bookmark() };
+    let ended = output.checkpoint(bookmark);
+    let ways = read?;
+    ended?;
+    let labels: Vec<&str> = ways.iter().map(|way| way.label()).collect();
+    Ok(labels.join(", "))
+}
+
+/// Reads a stream by one way after another until it is complete.
+async fn by_ways(
+    context: &Context,
+    reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
+) -> Result<Vec<Way>, Error> {
+    let mut rows = expected(context, reading).await?;
+    let mut used = Vec::new();
+    let mut tried: Vec<(Way, String)> = Vec::new();
+    loop {
+        let (mut ways, mut reasons) = reading.plan.ways(context.config.method, rows.unwrap_or(0));
+        if reading.progress.job.is_some() {
+            ways.sort_by_key(|way| *way != Way::BulkRead);
+        }
+        let Some(way) = ways.into_iter().find(|way| tried.iter().all(|(tried, _)| tried != way)) else {
+            reasons.extend(tried.iter().map(|(way, why)| format!("{}: {why}", way.label())));
+            return Err(Error::NoWay { stream: reading.plan.stream.clone(), reasons: reasons.join("; ") });
+        };
+        reading.progress.way = way;
+        context.observer.doing(&reading.plan.stream, way.label());
+        let before = output.rows();
+        let outcome = match way {
+            Way::Coql => incremental::read(context, reading, output, rows).await?,
+            Way::BulkRead => bulk::read(context, reading, output).await?,
+            Way::Records => list::read(context, reading, output).await?,
+        };
+        if output.rows() > before && !used.contains(&way) {
+            used.push(way);
+        }
+        match outcome {
+            Outcome::Complete => return Ok(used),
+            Outcome::Large(left) => rows = Some(left),
+            Outcome::Refused(reason) => {
+                tracing::debug!(
+                    stream = reading.plan.stream,
+                    way = way.label(),
+                    reason,
+                    "this way is refused, the next one is tried"
+                );
+                tried.push((way, reason));
+            }
+        }
+    }
+}
+
+/// How many rows are to be read, where the choice of the way hangs on it. An increment is most
+/// often small: its first page tells. Nobody has to count either when only one way is left.
+async fn expected(context: &Context, reading: &Reading<'_>) -> Result<Option<u64>, Error> {
+    let (ways, _) = reading.plan.ways(context.config.method, 0);
+    let increment = reading.progress.window.from.is_some();
+    if increment || reading.is_begun() || ways.len() < 2 || !ways.contains(&Way::Coql) {
+        return Ok(None);
+    }
+    match incremental::count(context, reading).await {
+        Ok(rows) => {
+            context.observer.expects(&reading.plan.stream, rows);
+            Ok(Some(rows))
+        }
+        // A module that COQL does not know: its own way finds out and gives way to the next.
+        Err(Error::Stream { source, .. }) if incremental::refuses(&source) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
