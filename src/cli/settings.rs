@@ -6,6 +6,7 @@ use super::files;
 use crate::error::SettingsError;
 use crate::secret::Secret;
 use crate::zoho::Connection;
+use crate::zoho::api::org::Edition;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -214,6 +215,8 @@ impl Settings {
             self.read_at("/api_credits/reserve_percent")?.unwrap_or_default();
         connection.credits.per_day = self.read("daily_credits")?;
         connection.credits.addon = self.read("addon_credits")?.unwrap_or_default();
+        connection.credits.edition = self.text("product_edition").map(Edition::from_paid_type);
+        connection.credits.users = self.read("user_count")?.unwrap_or_default();
         let retry = &mut connection.retry;
         retry.max_attempts = self.read_at("/retry/max_attempts")?.unwrap_or(retry.max_attempts);
         let seconds = |pointer: &str| self.at(pointer).and_then(Value::as_f64).map(Duration::from_secs_f64);

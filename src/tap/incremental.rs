@@ -10,7 +10,6 @@ use super::state::text;
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
 use crate::zoho::types::RecordId;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Rows of the first page of a reading of unknown size: the most that one credit buys.
@@ -76,10 +75,7 @@ fn has_choice(context: &Context, reading: &Reading<'_>) -> bool {
 /// Counts what is left of the window; costs one credit.
 pub(super) async fn count(context: &Context, reading: &Reading<'_>) -> Result<u64, Error> {
     let query = query(reading, "COUNT(id)", "");
-    let page = context.call(context.client.coql(&query, 1)).await.map_err(in_stream(&reading.plan.stream))?;
-    let row: Option<Value> = page.records.first().and_then(|row| serde_json::from_str(row.get()).ok());
-    let count = row.as_ref().and_then(Value::as_object).and_then(|row| row.values().find_map(Value::as_u64));
-    Ok(count.unwrap_or(0))
+    context.call(context.client.coql_count(&query)).await.map_err(in_stream(&reading.plan.stream))
 }
 
 /// Whether the server refuses COQL for this module or these fields, or the token lacks its scope:

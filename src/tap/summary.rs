@@ -2,7 +2,7 @@
 
 use super::discover::Skipped;
 use crate::diagnostic::{duration, thousands};
-use crate::zoho::Usage;
+use crate::zoho::{Spent, Usage};
 use std::fmt;
 use std::time::Duration;
 
@@ -40,9 +40,9 @@ impl fmt::Display for Summary {
             write!(f, " and {}", count(deleted.rows, "delete"))?;
         }
         let credits = &self.usage.credits;
-        let total = credits.data + credits.metadata + credits.polls;
-        write!(f, " in {}, for {}", duration(self.elapsed), count(total, "credit"))?;
-        write!(f, " ({} data, {} metadata, {} polls)", credits.data, credits.metadata, credits.polls)?;
+        write!(f, " in {}, for {}", duration(self.elapsed), count(credits.total(), "credit"))?;
+        let Spent { data, metadata, counts, polls } = credits;
+        write!(f, " ({data} data, {metadata} metadata, {counts} counts, {polls} polls)")?;
         if self.usage.retries > 0 {
             write!(f, ", {}", count(self.usage.retries, "retry"))?;
         }

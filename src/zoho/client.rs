@@ -5,11 +5,13 @@
 
 use super::auth::{AccessToken, Auth, Clock};
 use super::config::Connection;
-use super::credits::{Budget, Category, Gate, Permit, SUB_POOL, Usage};
+use super::credits::{Allowance, Budget, Category, Gate, Permit, SUB_POOL, Usage};
 use super::download::Partial;
 use super::error::{Error, ErrorKind};
+use super::memory::Memory;
 use super::refusal::Refusal;
 use super::retry::{Advice, Patience, advise, may_have_run};
+use super::spending::Spending;
 use super::transport::{Answer, Body, Failure, Reach, Request, Transport};
 use super::turns::Turns;
 use super::types::Method;
@@ -46,6 +48,7 @@ struct Shared {
     transport: Arc<Transport>,
     auth: Auth,
     budget: Budget,
+    memory: Memory,
     main_gate: Arc<Gate>,
     sub_gate: Arc<Gate>,
     downloads: Turns,
@@ -88,9 +91,12 @@ impl ClientBuilder {
         let random: Arc<dyn Fn() -> f64 + Send + Sync> =
             Arc::new(move || random.lock().unwrap_or_else(PoisonError::into_inner).f64());
         let pool = connection.max_concurrency.unwrap_or(CAUTIOUS_POOL);
-        Ok(Client(Arc::new(Shared {
+        let memory = Memory::new(&connection, Arc::clone(&self.clock));
+        let spending = Spending::new(memory.folder().join("credits"), Arc::clone(&self.clock));
+        let client = Client(Arc::new(Shared {
             auth: Auth::new(Arc::clone(&transport), Arc::clone(&connection), self.clock, Arc::clone(&random)),
-            budget: Budget::new(connection.credits),
+            budget: Budget::new(connection.credits.clone(), spending),
+            memory,
             main_gate: Gate::new(pool),
             sub_gate: Gate::new(SUB_POOL.min(pool)),
             downloads: Turns::new(connection.downloads_per_minute),
@@ -98,7 +104,9 @@ impl ClientBuilder {
             random,
             transport,
             connection,
-        })))
+        }));
+        client.learn_settings();
+        Ok(client)
     }
 }
 
@@ -125,6 +133,16 @@ impl Client {
     /// What was done and spent so far.
     pub fn usage(&self) -> Usage {
         self.0.budget.usage()
+    }
+
+    /// What may be spent, as far as is known.
+    pub fn allowance(&self) -> Allowance {
+        self.0.budget.allowance()
+    }
+
+    /// What is kept of the organisation between runs.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.0.memory
     }
 
     /// The settings the client was made with.
@@ -346,7 +364,9 @@ impl Client {
         let left = usage.remaining.map(|left| format!(", {left} are left")).unwrap_or_default();
         let message =
             format!("{} spent by this run{left}; Zoho says: {}", usage.credits.total(), refusal.message);
-        Err(call.place(Error::new(ErrorKind::Quota, message).with_code(refusal.code).with_status(429)))
+        let error = Error::new(ErrorKind::Quota, message).with_code(refusal.code).with_status(429);
+        let missing = call.price.saturating_sub(usage.remaining.unwrap_or(0));
+        Err(call.place(error.with_hint(self.0.budget.when_freed(missing))))
     }
 }
 

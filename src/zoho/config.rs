@@ -2,6 +2,7 @@
 //!
 //! Each setting says its unit, its default and where the default comes from.
 
+use super::api::org::Edition;
 use super::datacenter::{DataCenter, Environment};
 use crate::secret::Secret;
 use std::path::PathBuf;
@@ -134,7 +135,7 @@ impl Default for RetryPolicy {
 }
 
 /// How many API credits may be spent, and what is known of the organisation's allowance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreditLimits {
     /// Most credits of one run. Default: no cap of our own.
     pub per_run: Option<u64>,
@@ -144,4 +145,8 @@ pub struct CreditLimits {
     pub per_day: Option<u64>,
     /// Credits bought on top of the edition's. Default: 0.
     pub addon: u64,
+    /// The edition, where `org` does not tell. Default: the smallest pool, and no figure for the day.
+    pub edition: Option<Edition>,
+    /// User licences, where `org` does not tell. Default: 0.
+    pub users: u32,
 }

@@ -6,8 +6,10 @@
 
 use super::config::CreditLimits;
 use super::error::{Error, ErrorKind};
+use super::spending::Spending;
 use super::transport::Answer;
 use super::types::Method;
+use chrono::SecondsFormat;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -59,6 +61,8 @@ pub(super) enum Category {
     Data,
     /// Modules, fields, organisation, users.
     Metadata,
+    /// Asking how many records there are.
+    Counts,
     /// Asking how far a bulk job is.
     Polls,
 }
@@ -70,6 +74,8 @@ pub struct Spent {
     pub data: u64,
     /// Modules, fields, organisation, users.
     pub metadata: u64,
+    /// Asking how many records there are, to choose the cheapest way of reading them.
+    pub counts: u64,
     /// Asking how far bulk jobs are.
     pub polls: u64,
 }
@@ -77,13 +83,14 @@ pub struct Spent {
 impl Spent {
     /// All credits.
     pub fn total(self) -> u64 {
-        self.data + self.metadata + self.polls
+        self.data + self.metadata + self.counts + self.polls
     }
 
     fn of(&mut self, category: Category) -> &mut u64 {
         match category {
             Category::Data => &mut self.data,
             Category::Metadata => &mut self.metadata,
+            Category::Counts => &mut self.counts,
             Category::Polls => &mut self.polls,
         }
     }
@@ -106,25 +113,70 @@ pub struct Usage {
     pub per_day: Option<u64>,
 }
 
+/// What may be spent, as far as is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Credits of the organisation per 24 hours, once known.
+    pub per_day: Option<u64>,
+    /// How many of them are left: as the server says, else less what this connector spent.
+    pub left: Option<u64>,
+    /// Whether the server said so; it does only once half of the day's credits are used.
+    pub told: bool,
+    /// What this connector spent in the last 24 hours, in all runs that share `state_dir`.
+    pub spent_last_day: u64,
+    /// How many are kept for the organisation's other programs.
+    pub reserve: u64,
+    /// How many this run may still spend by its own cap; none: no cap.
+    pub left_of_run: Option<u64>,
+}
+
+impl Allowance {
+    /// Credits that may be spent now; none when nothing is known.
+    pub fn spendable(&self) -> Option<u64> {
+        let of_day = self.left.map(|left| left.saturating_sub(self.reserve));
+        of_day.into_iter().chain(self.left_of_run).min()
+    }
+}
+
 /// The account book of one client.
 pub(super) struct Budget {
     limits: CreditLimits,
     usage: Mutex<Usage>,
+    spending: Spending,
 }
 
 impl Budget {
-    pub(super) fn new(limits: CreditLimits) -> Self {
-        Self { limits, usage: Mutex::new(Usage { per_day: limits.per_day, ..Usage::default() }) }
+    pub(super) fn new(limits: CreditLimits, spending: Spending) -> Self {
+        let usage = Usage { per_day: limits.per_day, ..Usage::default() };
+        Self { limits, usage: Mutex::new(usage), spending }
     }
 
     pub(super) fn usage(&self) -> Usage {
         *lock(&self.usage)
     }
 
+    pub(super) fn allowance(&self) -> Allowance {
+        let usage = self.usage();
+        let spent_last_day = self.spending.last_day();
+        let left = usage.remaining.or(usage.per_day.map(|per_day| per_day.saturating_sub(spent_last_day)));
+        Allowance {
+            per_day: usage.per_day,
+            left,
+            told: usage.remaining.is_some(),
+            spent_last_day,
+            reserve: self.reserve(&usage),
+            left_of_run: self.limits.per_run.map(|cap| cap.saturating_sub(usage.credits.total())),
+        }
+    }
+
     /// Takes note of what the organisation may spend, unless the settings know better.
     pub(super) fn learn_allowance(&self, per_day: Option<u64>) {
         let mut usage = lock(&self.usage);
         usage.per_day = self.limits.per_day.or(per_day);
+    }
+
+    fn reserve(&self, usage: &Usage) -> u64 {
+        usage.per_day.unwrap_or(0) * u64::from(self.limits.reserve_percent) / 100
     }
 
     /// Charges a call before it is made.
@@ -134,29 +186,54 @@ impl Budget {
     /// `Quota` when the cap of the run or the reserve would be touched; then nothing is charged.
     pub(super) fn charge(&self, category: Category, price: u64, again: bool) -> Result<(), Error> {
         let mut usage = lock(&self.usage);
-        let spent = usage.credits.total();
-        if let Some(cap) = self.limits.per_run.filter(|cap| price > 0 && spent + price > *cap) {
-            let message =
-                format!("the next call costs {price}, {spent} of at most {cap} for one run are spent");
-            return Err(Error::new(ErrorKind::Quota, message)
-                .with_hint("raise `api_credits.per_run`, or run again: what is done stays done"));
-        }
-        let reserve = usage.per_day.unwrap_or(0) * u64::from(self.limits.reserve_percent) / 100;
-        if let Some(remaining) = usage.remaining.filter(|remaining| price > 0 && *remaining < price + reserve)
-        {
-            let message = match reserve {
-                0 => format!("the next call costs {price}, {remaining} are left"),
-                _ => format!(
-                    "the next call costs {price}, {remaining} are left, {reserve} of them kept in reserve"
-                ),
-            };
-            return Err(Error::new(ErrorKind::Quota, message));
-        }
+        self.check_cap(&usage, price)?;
+        self.check_reserve(&usage, price)?;
         usage.calls += 1;
         usage.retries += u64::from(again);
         *usage.credits.of(category) += price;
         usage.remaining = usage.remaining.map(|remaining| remaining.saturating_sub(price));
+        self.spending.spend(price);
         Ok(())
+    }
+
+    fn check_cap(&self, usage: &Usage, price: u64) -> Result<(), Error> {
+        let spent = usage.credits.total();
+        let Some(cap) = self.limits.per_run.filter(|cap| price > 0 && spent + price > *cap) else {
+            return Ok(());
+        };
+        let message = format!("the next call costs {price}, {spent} of at most {cap} for one run are spent");
+        Err(Error::new(ErrorKind::Quota, message)
+            .with_hint("raise `api_credits.per_run`, or run again: what is done stays done"))
+    }
+
+    /// The reserve is held against what the server says is left. While it says nothing, less than half
+    /// of the day's credits are used; only for a larger reserve do we have to go by what we know.
+    fn check_reserve(&self, usage: &Usage, price: u64) -> Result<(), Error> {
+        let reserve = self.reserve(usage);
+        let by_ourselves = || {
+            let is_near = self.limits.reserve_percent > 50 && price > 0;
+            let per_day = usage.per_day.filter(|_| is_near)?;
+            Some(per_day.saturating_sub(self.spending.last_day()))
+        };
+        let left = usage.remaining.or_else(by_ourselves);
+        let Some(left) = left.filter(|left| price > 0 && *left < price + reserve) else { return Ok(()) };
+        let message = match reserve {
+            0 => format!("the next call costs {price}, {left} are left"),
+            _ => format!("the next call costs {price}, {left} are left, {reserve} of them kept in reserve"),
+        };
+        Err(Error::new(ErrorKind::Quota, message).with_hint(self.when_freed(price + reserve - left)))
+    }
+
+    /// When so many credits will be free again, in words.
+    pub(super) fn when_freed(&self, credits: u64) -> String {
+        let rule = "a credit frees exactly 24 hours after its use; `zoho-crm check` shows what is left";
+        match self.spending.frees(credits.max(1)) {
+            Some(time) => {
+                let time = time.to_rfc3339_opts(SecondsFormat::Secs, true);
+                format!("start again after {time}, when enough of what this connector spent is free; {rule}")
+            }
+            None => format!("other programs of the organisation spent them; {rule}"),
+        }
     }
 
     /// Takes back the charge of a call that never reached the server.
@@ -166,6 +243,7 @@ impl Budget {
         let account = usage.credits.of(category);
         *account = account.saturating_sub(price);
         usage.remaining = usage.remaining.map(|remaining| remaining + price);
+        self.spending.refund(price);
     }
 
     /// Learns from an answer; a good one of a priced call without the header means that plenty is left.
@@ -288,9 +366,14 @@ mod tests {
     use super::{Budget, Category, Gate, coql_price, delete_price, price_of, write_price};
     use crate::diagnostic::{Diagnostic, ErrorClass};
     use crate::zoho::config::CreditLimits;
+    use crate::zoho::spending::Spending;
     use crate::zoho::transport::Answer;
     use crate::zoho::types::Method;
     use std::time::Duration;
+
+    fn budget(limits: CreditLimits) -> Budget {
+        Budget::new(limits, Spending::new("/proc/nowhere".into(), std::sync::Arc::new(chrono::Utc::now)))
+    }
 
     #[test]
     fn prices_follow_the_table() {
@@ -304,7 +387,7 @@ mod tests {
 
     #[test]
     fn the_cap_of_a_run_names_numbers() {
-        let budget = Budget::new(CreditLimits { per_run: Some(60), ..CreditLimits::default() });
+        let budget = budget(CreditLimits { per_run: Some(60), ..CreditLimits::default() });
         assert!(budget.charge(Category::Data, 50, false).is_ok());
         let error = budget.charge(Category::Data, 50, false).expect_err("over the cap");
         assert_eq!(error.class(), ErrorClass::Quota);
@@ -315,7 +398,7 @@ mod tests {
 
     #[test]
     fn the_reserve_is_left_to_others() {
-        let budget = Budget::new(CreditLimits { reserve_percent: 10, ..CreditLimits::default() });
+        let budget = budget(CreditLimits { reserve_percent: 10, ..CreditLimits::default() });
         budget.learn_allowance(Some(90_000));
         assert!(budget.charge(Category::Data, 500, false).is_ok(), "nothing known yet");
         budget.observe(&Answer { status: 200, credits_remaining: Some(9_400), ..Answer::default() }, true);
@@ -326,7 +409,7 @@ mod tests {
 
     #[test]
     fn missing_credits_are_told_from_too_many_calls() {
-        let budget = Budget::new(CreditLimits::default());
+        let budget = budget(CreditLimits::default());
         assert!(!budget.is_exhausted(1, "too many requests, try later"));
         assert!(budget.is_exhausted(1, "API credits exhausted"));
         budget.observe(&Answer { status: 429, credits_remaining: Some(0), ..Answer::default() }, true);

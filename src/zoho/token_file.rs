@@ -1,15 +1,13 @@
 //! Files of the state folder that hold tokens, shared between processes.
 //!
-//! Each is guarded by a lock file next to it, readable by its owner only, and replaced as a whole,
-//! so that a reader sees the old or the new content and a crash leaves one of them. What the
-//! tokens are for is in `auth`.
+//! Each is guarded by a lock file next to it. What the tokens are for is in `auth`.
 
 use super::error::{Error, ErrorKind};
+use super::private_file::{make_folder, private, replace_durably};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,7 +32,7 @@ impl TokenFile {
         patience: Duration,
     ) -> Result<Self, Error> {
         let folder = state_dir.join("tokens");
-        make_private_folder(&folder).map_err(|error| trouble(&folder, error))?;
+        make_folder(&folder).map_err(|error| trouble(&folder, error))?;
         let path = folder.join(format!("{kind}-{key}.json"));
         let lock_path = path.with_extension("lock");
         let lock = private(OpenOptions::new().create(true).write(true).truncate(false))
@@ -62,7 +60,8 @@ impl TokenFile {
 
     /// Replaces the content.
     pub(super) fn write<T: Serialize>(&self, content: &T) -> Result<(), Error> {
-        self.replace(content).map_err(|error| trouble(&self.path, error))
+        let content = serde_json::to_vec(content).map_err(|error| trouble(&self.path, error.into()))?;
+        replace_durably(&self.path, &content).map_err(|error| trouble(&self.path, error))
     }
 
     /// Forgets the content.
@@ -71,16 +70,6 @@ impl TokenFile {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(trouble(&self.path, error)),
             _ => Ok(()),
         }
-    }
-
-    fn replace<T: Serialize>(&self, content: &T) -> std::io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        // Such a file is created readable by its owner only.
-        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-        fresh.write_all(&serde_json::to_vec(content)?)?;
-        fresh.as_file().sync_data()?;
-        fresh.persist(&self.path)?;
-        Ok(())
     }
 }
 
@@ -93,28 +82,6 @@ pub(super) fn key_of(parts: &[&str]) -> String {
         hash.update(part.as_bytes());
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(unix)]
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)
 }
 
 fn trouble(path: &Path, error: std::io::Error) -> Error {

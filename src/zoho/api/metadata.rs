@@ -4,6 +4,7 @@ use crate::zoho::client::{Call, Client};
 use crate::zoho::credits::{CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::json;
+use crate::zoho::memory;
 use crate::zoho::types::{Field, Module};
 
 impl Client {
@@ -15,6 +16,7 @@ impl Client {
     pub async fn modules(&self) -> Result<Vec<Module>, Error> {
         let call = Call::get("/crm/v8/settings/modules").price(Category::Metadata, CALL);
         let value = self.fetch_value(&call).await?;
+        self.memory().keep(memory::MODULES, &value["modules"]);
         Ok(json::list(&value["modules"]).iter().map(Module::from_json).collect())
     }
 
@@ -30,6 +32,7 @@ impl Client {
             .module(module)
             .price(Category::Metadata, CALL);
         let value = self.fetch_value(&call).await?;
+        self.memory().keep(&memory::fields_of(module), &value["fields"]);
         Ok(json::list(&value["fields"]).iter().map(Field::from_json).collect())
     }
 }

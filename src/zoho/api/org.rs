@@ -5,6 +5,7 @@ use crate::zoho::client::{Call, Client};
 use crate::zoho::credits::{CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::json;
+use crate::zoho::memory;
 use serde_json::Value;
 
 // Response types
@@ -105,7 +106,7 @@ pub struct Org {
 }
 
 impl Org {
-    pub(super) fn from_json(value: &Value) -> Self {
+    pub(in crate::zoho) fn from_json(value: &Value) -> Self {
         let license = &value["license_details"];
         let edition = json::optional_text(license, "paid_type")
             .filter(|paid| paid != "free")
@@ -167,10 +168,30 @@ impl Client {
         let Some(first) = json::list(&value["org"]).first() else {
             return Err(call.unclear("no organisation in the answer"));
         };
+        self.memory().keep(memory::ORG, first);
         let org = Org::from_json(first);
-        let addon = self.connection().credits.addon;
-        self.learn_edition(org.edition.concurrency(), org.edition.daily_credits(org.user_licenses, addon));
+        self.learn_org(&org);
         Ok(org)
+    }
+
+    /// Lets gates and budget follow what the organisation has paid for, and the settings where it does
+    /// not tell.
+    pub(in crate::zoho) fn learn_org(&self, org: &Org) {
+        let limits = &self.connection().credits;
+        let edition = match (&org.edition, &limits.edition) {
+            (Edition::Other(_), Some(edition)) => edition,
+            (told, _) => told,
+        };
+        let users = if org.user_licenses == 0 { limits.users } else { org.user_licenses };
+        self.learn_edition(edition.concurrency(), edition.daily_credits(users, limits.addon));
+    }
+
+    /// The same by the settings alone, until the organisation is known.
+    pub(in crate::zoho) fn learn_settings(&self) {
+        let limits = &self.connection().credits;
+        if let Some(edition) = &limits.edition {
+            self.learn_edition(edition.concurrency(), edition.daily_credits(limits.users, limits.addon));
+        }
     }
 
     /// The user that the token belongs to.

@@ -5,7 +5,7 @@
 //! "Delete Records".
 
 use crate::zoho::client::{Call, Client, segment};
-use crate::zoho::credits::{Category, delete_price, write_price};
+use crate::zoho::credits::{CALL, Category, delete_price, write_price};
 use crate::zoho::error::Error;
 use crate::zoho::json;
 use crate::zoho::refusal::Refusal;
@@ -207,7 +207,9 @@ impl Client {
     ///
     /// `INVALID_MODULE`, `NO_PERMISSION`, a missing scope, and those of every call.
     pub async fn count(&self, module: &str) -> Result<u64, Error> {
-        let call = Call::get(format!("/crm/v8/{}/actions/count", segment(module))).module(module);
+        let call = Call::get(format!("/crm/v8/{}/actions/count", segment(module)))
+            .module(module)
+            .price(Category::Counts, CALL);
         let value = self.fetch_value(&call).await?;
         match &value {
             Value::Null => Ok(0),
