@@ -29,11 +29,11 @@ test-interop: ## third-party tools against our programs; needs Python 3.11
 	$(CARGO) build --locked
 	python3 tests/interop/run.py
 
-soak: ## the full figures, release build
-	SOAK=full $(CARGO) test --locked --release --features soak --test soak -- --nocapture
+soak: ## the full figures, optimised build
+	SOAK=full $(CARGO) test --locked --profile soak --features soak --test soak -- --nocapture
 
 soak-slice: ## ten minutes of the soak, another part each time
-	SOAK=slice $(CARGO) test --locked --release --features soak --test soak -- --nocapture
+	SOAK=slice $(CARGO) test --locked --profile soak --features soak --test soak -- --nocapture
 
 bench: ## the codec in rows/s and MB/s
 	$(CARGO) bench --bench codec

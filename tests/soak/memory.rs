@@ -1,6 +1,7 @@
 //! Tap into target at full size: memory that does not grow with the rows, and a second run that moves
 //! only what changed.
 
+use crate::Part;
 use crate::common::context::TestContext;
 use crate::common::pair::{
     change_source, pipe, prepare_tap, prepare_target, source_rows, two_organisations, written,
@@ -24,8 +25,13 @@ struct Sized {
     target: u64,
 }
 
+/// Memory, and what a second run moves.
+pub fn parts() -> Vec<Part> {
+    vec![Part::new("memory and increments, 200,000 and 500,000 rows", 120, stays_flat)]
+}
+
 /// Moves 200,000 and 500,000 Leads and compares the peaks.
-pub fn stays_flat(seed: u64) -> String {
+fn stays_flat(seed: u64) -> String {
     let (small, large) = (moves(seed, 200_000), moves(seed, 500_000));
     for sized in [&small, &large] {
         assert!(sized.tap < TAP_PEAK, "tap: {} KiB at {} rows", sized.tap, sized.rows);

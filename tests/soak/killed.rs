@@ -1,0 +1,43 @@
+//! Killed (SIGKILL) at random moments and started again from the last STATE or the one before.
+
+use crate::Part;
+use crate::common::killed::{Figures, tap_survives};
+use crate::common::pair::{Case, target_survives};
+
+/// Rows of a run that is killed.
+const ROWS: u64 = 50_000;
+/// Times that it is killed.
+const KILLS: u32 = 30;
+fn told(figures: Figures) -> String {
+    let Figures { runs, kills, last } = figures;
+    format!(
+        "{kills} kills in {runs} runs ({last} of them hit the target), {ROWS} rows: none lost, none doubled"
+    )
+}
+
+fn tap(method: &'static str, rows: u64) -> Part {
+    Part::new(format!("tap killed, {method}"), 60, move |seed| {
+        let Figures { runs, kills, .. } = tap_survives(seed, rows, KILLS, method);
+        format!("{kills} kills in {runs} runs, {rows} rows: none lost, none doubled")
+    })
+}
+
+fn target(operation: &'static str, write: &'static str, read: Option<&'static str>) -> Part {
+    let source = read.map_or("target killed, from a file", |_| "tap and target killed, from our tap");
+    Part::new(format!("{source}, {operation} by {write}"), 180, move |seed| {
+        told(target_survives(Case { seed, rows: ROWS, kills: KILLS, operation, write, read }))
+    })
+}
+
+/// Tap and target, killed over and over.
+pub fn parts() -> Vec<Part> {
+    let mut parts = vec![tap("bulk_read", ROWS), tap("coql", ROWS), tap("records", 5_000)];
+    for operation in ["upsert", "insert", "update"] {
+        parts.push(target(operation, "bulk", None));
+        parts.push(target(operation, "records", None));
+    }
+    parts.push(target("upsert", "auto", Some("bulk_read")));
+    parts.push(target("insert", "bulk", Some("coql")));
+    parts.push(target("update", "records", Some("coql")));
+    parts
+}
