@@ -15,6 +15,7 @@ pub mod incremental;
 pub mod list;
 pub mod output;
 pub mod plan;
+pub mod price;
 pub mod reader;
 pub mod schema;
 pub mod slices;

@@ -54,20 +54,6 @@ impl Way {
         Self::ALL.into_iter().find(|way| way.name() == name)
     }
 
-    /// API credits that reading `rows` rows costs.
-    ///
-    /// Source: "API Limits" of v8. COQL: 3 for each 2,000 rows (1 for up to 200, 2 for up to 1,000);
-    /// Bulk Read: 50 for each 200,000; records: 1 for each 200, plus as many for the pass that looks
-    /// for rows that slipped between pages.
-    pub fn credits(self, rows: u64) -> u64 {
-        match self {
-            Self::Coql => rows / 2_000 * 3 + coql_price(rows % 2_000),
-            Self::BulkRead => 50 * rows.div_ceil(200_000).max(1),
-            Self::Records if rows <= 200 => 1,
-            Self::Records => 2 * rows.div_ceil(200),
-        }
-    }
-
     /// Most fields one reading can have. Source: the limits of each API on its v8 page.
     pub fn max_fields(self) -> usize {
         match self {
@@ -80,15 +66,6 @@ impl Way {
     fn delivers(self, kind: Kind) -> bool {
         // Tags, territories and files are columns of the records API only.
         self == Self::Records || !matches!(kind, Kind::Names | Kind::Ids | Kind::Json)
-    }
-}
-
-fn coql_price(rows: u64) -> u64 {
-    match rows {
-        0 => 0,
-        1..=200 => 1,
-        201..=1_000 => 2,
-        _ => 3,
     }
 }
 
@@ -300,14 +277,5 @@ mod tests {
         let (ways, refused) = plan.ways(Method::Auto, 500);
         assert_eq!(ways, [Way::Records]);
         assert_eq!(refused, ["COQL: does not deliver `F`", "Bulk Read: does not deliver `F`"]);
-    }
-
-    #[test]
-    fn prices_follow_the_reference() {
-        for (rows, coql, bulk) in
-            [(1, 1, 50), (200, 1, 50), (201, 2, 50), (2_001, 4, 50), (200_001, 301, 100)]
-        {
-            assert_eq!((Way::Coql.credits(rows), Way::BulkRead.credits(rows)), (coql, bulk), "{rows}");
-        }
     }
 }
