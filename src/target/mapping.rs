@@ -5,109 +5,17 @@
 //! is never sent; fields that Zoho does not take are left out with one warning. How a route's operation is
 //! found when the config does not say it is in `operation`.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use super::config::{ConfigError, FieldRule, Nulls, Operation, StreamTarget, child};
 use super::metadata::{Metadata, ModuleMeta};
 use super::operation;
-use crate::codec::encode::Kind;
+use super::path::Path;
+pub use super::route::{Column, LookupBy, Route, Source};
+use super::users::Users;
+use crate::codec::encode::{Kind, push_string};
 use crate::diagnostic::similar;
-use crate::zoho::types::Field;
-
-/// Where the rows of a stream go, and how each value is written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Route {
-    /// The stream.
-    pub stream: String,
-    /// API name of the module.
-    pub module: String,
-    /// What is done with a row.
-    pub operation: Operation,
-    /// The fields that find the existing record, in order; empty for an insert that matches nothing.
-    pub match_on: Vec<String>,
-    /// Whether sending a row twice does no harm.
-    pub idempotent: bool,
-    /// Whether Zoho's match ignores upper and lower case.
-    pub folds_case: bool,
-    /// What an explicit null does.
-    pub nulls: Nulls,
-    /// The fields sent; those of `match_on` come first.
-    pub columns: Vec<Column>,
-    /// Properties that identify a row of the stream.
-    pub key_properties: Vec<String>,
-    /// The stream's JSON Schema as it came, for the file of rejected rows.
-    pub schema: String,
-    /// Whether Bulk Write takes this module and operation.
-    pub bulk: bool,
-}
-
-/// One field of a route.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Column {
-    /// Where the value comes from.
-    pub source: Source,
-    /// API name of the field.
-    pub field: String,
-    /// How values are written.
-    pub kind: Kind,
-    /// For a lookup by the parent's natural key.
-    pub lookup: Option<LookupBy>,
-    /// Most characters of a text, most digits of a whole number.
-    pub max_length: Option<u32>,
-    /// Whether a new record needs it.
-    pub mandatory: bool,
-}
-
-/// Where the values of a column come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// A property of the stream.
-    Property(String),
-    /// The same JSON in every row, as text.
-    Constant(String),
-}
-
-/// A parent found by a field of its own instead of its id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LookupBy {
-    /// Module of the parent.
-    pub module: String,
-    /// The field that holds the natural key.
-    pub field: String,
-    /// Whether its values are numbers.
-    pub numeric: bool,
-}
-
-impl Route {
-    /// Name under which the ledger keeps the rows of this route.
-    pub fn lane(&self) -> String {
-        format!("{}>{}", self.stream, self.module)
-    }
-
-    /// The place of a field among the columns.
-    pub fn column(&self, field: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column.field == field)
-    }
-
-    /// Modules whose rows have to be written before those of this route.
-    pub fn parents(&self) -> impl Iterator<Item = &str> {
-        self.columns
-            .iter()
-            .filter_map(|column| column.lookup.as_ref())
-            .map(|lookup| lookup.module.as_str())
-            .filter(|module| *module != self.module)
-    }
-
-    /// The route in words: `upsert by Email`.
-    pub fn describe(&self) -> String {
-        if self.match_on.is_empty() {
-            self.operation.to_string()
-        } else {
-            format!("{} by {}", self.operation, self.match_on.join(", "))
-        }
-    }
-}
+use crate::zoho::types::{DataType, Field};
 
 /// What a SCHEMA says that matters here.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +44,7 @@ pub struct Mapped {
 /// A property and the field it was matched with.
 pub(super) struct Pair<'a> {
     pub(super) rule: FieldRule,
+    pub(super) path: Path,
     pub(super) field: &'a Field,
 }
 
@@ -154,6 +63,7 @@ pub fn compile(
         Some(rules) => (configured(shape, rules, meta)?, Vec::new()),
         None => by_name(shape, meta),
     };
+    let when = target.when.resolved(shape.stream, shape.properties)?;
     let choice = operation::choose(shape, target, meta, &pairs)?;
     let mut not_writable = Vec::new();
     let mut columns = Vec::new();
@@ -162,14 +72,15 @@ pub fn compile(
             if target.fields.is_some() {
                 return Err(refused(&pair, &choice, target));
             }
-            not_writable.push(pair.rule.property);
+            not_writable.push(pair.path.to_string());
             continue;
         }
-        columns.push(column(pair, metadata)?);
+        columns.push(column(pair, target.nulls, metadata)?);
     }
     for (name, value) in &target.constants {
         columns.push(constant(name, value, &choice, target, meta)?);
     }
+    columns.extend(layout(target, meta)?);
     if columns.is_empty() {
         return Err(nothing_to_write(shape, target));
     }
@@ -189,7 +100,7 @@ pub fn compile(
     let bulk = meta.takes_bulk_write()
         && choice.match_on.len() <= 1
         && unmapped.is_empty()
-        && columns.iter().all(|column| column.kind != Kind::Nested);
+        && columns.iter().all(Column::fits_bulk);
     let route = Route {
         stream: shape.stream.to_owned(),
         module: meta.module.api_name.clone(),
@@ -197,13 +108,39 @@ pub fn compile(
         idempotent: choice.idempotent,
         folds_case: choice.folds_case,
         match_on: choice.match_on,
-        nulls: target.nulls,
+        when,
+        trigger: target.trigger.clone(),
         columns,
         key_properties: shape.key_properties.to_vec(),
         schema: shape.schema.to_owned(),
         bulk,
     };
     Ok(Mapped { route, unknown, not_writable })
+}
+
+/// Holds the names of a target against the metadata, before any stream has told its properties.
+///
+/// # Errors
+/// [`ConfigError`] for unknown modules, fields, layouts, and for lookups that are none.
+pub fn check_names(target: &StreamTarget, metadata: &Metadata) -> Result<(), ConfigError> {
+    let meta = metadata.get(&target.module).ok_or_else(|| unknown_module(target, metadata))?;
+    let known =
+        |name: &str, pointer: &str| meta.field(name).ok_or_else(|| unknown_field(name, pointer, meta));
+    for rule in target.fields.iter().flatten() {
+        let field = known(&rule.to, &rule.pointer)?;
+        match &rule.lookup_by {
+            Some(key) if is_user_lookup(field) => drop(users_by(key, rule, metadata)?),
+            Some(key) => drop(lookup_by(key, rule, field, metadata)?),
+            None => {}
+        }
+    }
+    for (place, name) in target.match_on.iter().enumerate() {
+        known(name, &format!("{}/{place}", child(&target.pointer, "match_on")))?;
+    }
+    for name in target.constants.keys() {
+        known(name, &child(&child(&target.pointer, "constants"), name))?;
+    }
+    layout(target, meta).map(drop)
 }
 
 /// Fields that a new record needs and no column feeds.
@@ -220,8 +157,8 @@ fn unmapped_mandatory(columns: &[Column], operation: Operation, meta: &ModuleMet
 /// Columns that tell rows apart come first: a bulk result repeats only three.
 fn rank(column: &Column, match_on: &[String], shape: StreamShape<'_>) -> usize {
     let place = match_on.iter().position(|field| *field == column.field);
-    let is_key =
-        matches!(&column.source, Source::Property(property) if shape.key_properties.contains(property));
+    let is_key = matches!(&column.source, Source::Property(path)
+        if shape.key_properties.iter().any(|key| path.is(key)));
     match (place, is_key, &column.source, column.kind) {
         (Some(place), ..) => place,
         (None, true, ..) => 100,
@@ -239,22 +176,12 @@ fn configured<'a>(
 ) -> Result<Vec<Pair<'a>>, ConfigError> {
     let mut pairs: Vec<Pair<'a>> = Vec::new();
     for rule in rules {
-        if !shape.properties.contains(&rule.property) {
-            let error = ConfigError::new(
-                &rule.pointer,
-                format!("\"{}\" is not a property of stream \"{}\"", rule.property, shape.stream),
-            );
-            let near = similar(&rule.property, shape.properties.iter().map(String::as_str));
-            return Err(error.with_hint(match near {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("its SCHEMA has {}", shape.properties.join(", ")),
-            }));
-        }
+        let path = Path::resolve(&rule.property, shape.stream, shape.properties, &rule.pointer)?;
         let field = meta.field(&rule.to).ok_or_else(|| unknown_field(&rule.to, &rule.pointer, meta))?;
         if pairs.iter().any(|pair| pair.rule.to == rule.to) {
             return Err(ConfigError::new(&rule.pointer, format!("\"{}\" gets two values", rule.to)));
         }
-        pairs.push(Pair { rule: rule.clone(), field });
+        pairs.push(Pair { rule: rule.clone(), path, field });
     }
     Ok(pairs)
 }
@@ -266,12 +193,8 @@ fn by_name<'a>(shape: StreamShape<'_>, meta: &'a ModuleMeta) -> (Vec<Pair<'a>>, 
     for property in shape.properties.iter().filter(|property| !is_ours(property)) {
         match meta.field(property) {
             Some(field) => pairs.push(Pair {
-                rule: FieldRule {
-                    property: property.clone(),
-                    to: field.api_name.clone(),
-                    lookup_by: None,
-                    pointer: child("/streams", shape.stream),
-                },
+                rule: FieldRule::plain(property, &field.api_name, child("/streams", shape.stream)),
+                path: Path::plain(property),
                 field,
             }),
             None => unknown.push(property.clone()),
@@ -285,36 +208,136 @@ fn is_ours(property: &str) -> bool {
     property.starts_with("_sdc_") || property == super::report::REJECTED_PROPERTY
 }
 
-fn column(pair: Pair<'_>, metadata: &Metadata) -> Result<Column, ConfigError> {
-    let lookup = match &pair.rule.lookup_by {
-        None => None,
-        Some(key) => Some(lookup_by(key, &pair, metadata)?),
+fn column(pair: Pair<'_>, nulls: Nulls, metadata: &Metadata) -> Result<Column, ConfigError> {
+    let Pair { rule, path, field } = pair;
+    let mut column = Column {
+        source: Source::Property(path),
+        nulls: rule.nulls.unwrap_or(nulls),
+        append: rule.append,
+        ..Column::of(field)
     };
-    Ok(Column {
-        source: Source::Property(pair.rule.property),
-        field: pair.field.api_name.clone(),
-        // The natural key of a parent travels as text, whatever it is at home.
-        kind: if lookup.is_some() { Kind::Text } else { Kind::of(pair.field) },
-        lookup,
-        max_length: if pair.rule.lookup_by.is_some() { None } else { pair.field.length },
-        mandatory: pair.field.system_mandatory,
-    })
+    if rule.append && column.kind != Kind::MultiSelect {
+        let pointer = child(&rule.pointer, "append");
+        return Err(ConfigError::new(
+            pointer,
+            format!("\"{}\" is not a multi-select picklist", field.api_name),
+        ));
+    }
+    if let Some(key) = &rule.lookup_by {
+        if is_user_lookup(field) {
+            column.users = Some(users_by(key, &rule, metadata)?);
+        } else {
+            column.lookup = Some(lookup_by(key, &rule, field, metadata)?);
+            // The natural key of a parent travels as text, whatever it is at home.
+            column.kind = Kind::Text;
+            column.max_length = None;
+        }
+    }
+    Ok(column)
 }
 
-fn lookup_by(key: &str, pair: &Pair<'_>, metadata: &Metadata) -> Result<LookupBy, ConfigError> {
-    let pointer = child(&pair.rule.pointer, "match");
-    let Some(module) = pair.field.lookup_module.as_deref() else {
-        return Err(ConfigError::new(pointer, format!("\"{}\" is not a lookup", pair.field.api_name)));
+/// Whether the field names a user.
+pub(super) fn is_user_lookup(field: &Field) -> bool {
+    matches!(field.data_type, DataType::OwnerLookup | DataType::UserLookup)
+}
+
+fn users_by(key: &str, rule: &FieldRule, metadata: &Metadata) -> Result<Arc<Users>, ConfigError> {
+    let pointer = child(&rule.pointer, "match");
+    if key != "email" {
+        return Err(ConfigError::new(&pointer, format!("users are not found by \"{key}\""))
+            .with_hint("\"match\": \"email\" finds them"));
+    }
+    metadata.users().ok_or_else(|| ConfigError::new(pointer, "the users cannot be read"))
+}
+
+fn lookup_by(
+    key: &str,
+    rule: &FieldRule,
+    lookup: &Field,
+    metadata: &Metadata,
+) -> Result<LookupBy, ConfigError> {
+    let pointer = child(&rule.pointer, "match");
+    let Some(module) = lookup.lookup_module.as_deref() else {
+        return Err(ConfigError::new(pointer, format!("\"{}\" is not a lookup", lookup.api_name)));
     };
     let parent = metadata
         .get(module)
         .ok_or_else(|| ConfigError::new(&pointer, format!("the fields of {module} cannot be read")))?;
     let field = parent.field(key).ok_or_else(|| unknown_field(key, &pointer, parent))?;
+    let create = match &rule.create_missing {
+        None => None,
+        Some(others) => Some(new_parent(others, key, &child(&rule.pointer, "create_missing"), parent)?),
+    };
     Ok(LookupBy {
         module: parent.module.api_name.clone(),
         field: field.api_name.clone(),
         numeric: Kind::of(field).is_number(),
+        create,
     })
+}
+
+/// The fields that a created parent gets besides its key: all that a new record needs.
+fn new_parent(
+    others: &serde_json::Map<String, serde_json::Value>,
+    key: &str,
+    pointer: &str,
+    parent: &ModuleMeta,
+) -> Result<String, ConfigError> {
+    let mut body = String::from("{");
+    for (name, value) in others {
+        let pointer = child(pointer, name);
+        let field = parent.field(name).ok_or_else(|| unknown_field(name, &pointer, parent))?;
+        if !field.api_create {
+            return Err(ConfigError::new(pointer, format!("Zoho does not take \"{name}\" of a new record")));
+        }
+        body.push_str(if body.len() > 1 { "," } else { "" });
+        push_string(name, &mut body);
+        body.push(':');
+        Kind::of(field)
+            .write_record(value, &mut body)
+            .map_err(|mismatch| ConfigError::new(&pointer, mismatch.to_string()))?;
+    }
+    body.push('}');
+    let given = |field: &&Field| field.api_name == key || others.contains_key(&field.api_name);
+    let missing = parent.fields.iter().filter(|field| field.system_mandatory && !given(field));
+    let missing: Vec<&str> = missing.map(|field| field.api_name.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(body);
+    }
+    let module = &parent.module.api_name;
+    Err(ConfigError::new(pointer, format!("a new record of {module} needs {}", missing.join(", ")))
+        .with_hint(format!(
+            "give it a value for all: {{\"create_missing\": {{\"{}\": \"unknown\"}}}}",
+            missing[0]
+        )))
+}
+
+/// The layout of a target, a constant of every row.
+fn layout(target: &StreamTarget, meta: &ModuleMeta) -> Result<Option<Column>, ConfigError> {
+    let Some(wanted) = &target.layout else { return Ok(None) };
+    let found = meta.layouts.iter().find(|layout| layout.name == *wanted || layout.id == *wanted);
+    let Some(found) = found else {
+        let names: Vec<&str> = meta.layouts.iter().map(|layout| layout.name.as_str()).collect();
+        let error = ConfigError::new(
+            child(&target.pointer, "layout"),
+            format!("\"{wanted}\" is not a layout of {}", target.module),
+        );
+        return Err(error.with_hint(match similar(wanted, names.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("it has {}", names.join(", ")),
+        }));
+    };
+    let mut json = String::new();
+    let id = serde_json::Value::from(found.id.as_str());
+    Kind::Lookup
+        .write_record(&id, &mut json)
+        .map_err(|error| ConfigError::new(child(&target.pointer, "layout"), error.to_string()))?;
+    Ok(Some(Column {
+        source: Source::Constant(json),
+        field: "Layout".to_owned(),
+        kind: Kind::Lookup,
+        ..Column::of(&Field::default())
+    }))
 }
 
 fn constant(
@@ -336,14 +359,7 @@ fn constant(
     let mut json = String::new();
     kind.write_record(value, &mut json)
         .map_err(|mismatch| ConfigError::new(&pointer, mismatch.to_string()))?;
-    Ok(Column {
-        source: Source::Constant(json),
-        field: field.api_name.clone(),
-        kind,
-        lookup: None,
-        max_length: field.length,
-        mandatory: field.system_mandatory,
-    })
+    Ok(Column { source: Source::Constant(json), kind, ..Column::of(field) })
 }
 
 fn unknown_module(target: &StreamTarget, metadata: &Metadata) -> ConfigError {
@@ -413,6 +429,7 @@ mod tests {
         Metadata::of(vec![
             ModuleMeta {
                 module: module("Contacts"),
+                layouts: Vec::new(),
                 fields: vec![
                     Field { api_create: false, ..field("id", DataType::BigInt) },
                     name,
@@ -425,6 +442,7 @@ mod tests {
             },
             ModuleMeta {
                 module: module("Accounts"),
+                layouts: Vec::new(),
                 fields: vec![unique, field("Account_Name", DataType::Text)],
             },
         ])

@@ -1,7 +1,10 @@
 //! The modules and fields of the organisation, asked for once per run and only where a stream needs them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::users::Users;
+use crate::zoho::api::metadata::Layout;
 use crate::zoho::types::{Field, Module};
 use crate::zoho::{self, Client};
 
@@ -27,6 +30,8 @@ pub struct ModuleMeta {
     pub module: Module,
     /// Its fields.
     pub fields: Vec<Field>,
+    /// Its layouts, once they were asked for.
+    pub layouts: Vec<Layout>,
 }
 
 impl ModuleMeta {
@@ -46,6 +51,7 @@ impl ModuleMeta {
 pub struct Metadata {
     modules: Option<Vec<Module>>,
     loaded: HashMap<String, ModuleMeta>,
+    users: Option<Arc<Users>>,
 }
 
 impl Metadata {
@@ -54,6 +60,7 @@ impl Metadata {
         Self {
             modules: Some(modules.iter().map(|meta| meta.module.clone()).collect()),
             loaded: modules.into_iter().map(|meta| (meta.module.api_name.clone(), meta)).collect(),
+            users: None,
         }
     }
 
@@ -72,9 +79,36 @@ impl Metadata {
             self.modules.iter().flatten().find(|module| module.api_name == api_name && module.api_supported);
         if let Some(module) = known.cloned() {
             let fields = client.fields(api_name).await?;
-            self.loaded.insert(api_name.to_owned(), ModuleMeta { module, fields });
+            self.loaded.insert(api_name.to_owned(), ModuleMeta { module, fields, layouts: Vec::new() });
         }
         Ok(())
+    }
+
+    /// Asks for the layouts of a loaded module, unless they are known.
+    ///
+    /// # Errors
+    /// Those of the metadata call.
+    pub async fn load_layouts(&mut self, client: &Client, api_name: &str) -> Result<(), zoho::Error> {
+        if let Some(meta) = self.loaded.get_mut(api_name).filter(|meta| meta.layouts.is_empty()) {
+            meta.layouts = client.layouts(api_name).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the users, unless they are known.
+    ///
+    /// # Errors
+    /// Those of the users call.
+    pub async fn load_users(&mut self, client: &Client) -> Result<(), zoho::Error> {
+        if self.users.is_none() {
+            self.users = Some(Arc::new(Users::read(client).await?));
+        }
+        Ok(())
+    }
+
+    /// The users, if they were asked for.
+    pub fn users(&self) -> Option<Arc<Users>> {
+        self.users.clone()
     }
 
     /// A loaded module.

@@ -10,6 +10,7 @@
 
 pub mod batch;
 mod bulk;
+pub mod condition;
 pub mod config;
 pub mod error;
 pub mod ingest;
@@ -21,16 +22,19 @@ pub mod matching;
 pub mod metadata;
 pub mod operation;
 pub mod outcome;
+pub mod path;
 mod pipeline;
 pub mod plan;
 pub mod preflight;
 mod records;
 pub mod replay;
 pub mod report;
+pub mod route;
 pub mod state;
 pub mod summary;
 #[cfg(test)]
 mod tests;
+pub mod users;
 pub mod write;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -146,6 +150,7 @@ fn pipeline<W: Write>(
 
 impl<W: Write> Pipeline<W> {
     async fn all(&mut self, input: impl BufRead + Send + 'static) -> Result<(), Error> {
+        self.check_config().await?;
         self.recover().await?;
         self.drive(read_aside(input)).await
     }

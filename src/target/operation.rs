@@ -110,7 +110,7 @@ fn key_field<'a>(shape: StreamShape<'_>, pairs: &'a [Pair<'_>]) -> Option<&'a st
     let [key] = shape.key_properties else { return None };
     pairs
         .iter()
-        .filter(|pair| pair.rule.property == *key && pair.rule.lookup_by.is_none())
+        .filter(|pair| pair.path.is(key) && pair.rule.lookup_by.is_none())
         .map(|pair| pair.field)
         .find(|field| field.unique || field.api_name == "id")
         .map(|field| field.api_name.as_str())

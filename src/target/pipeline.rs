@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
-use super::config::{ConfigError, Operation, StreamTarget, child};
+use super::config::{ConfigError, FieldRule, Operation, StreamTarget, child};
 use super::error::{Before, Error};
 use super::ingest::{self, Stream, Streams};
 use super::mapping::{self, Mapped, Route, StreamShape};
@@ -453,7 +453,18 @@ impl<W: Write> Pipeline<W> {
         }
     }
 
-    async fn route(&mut self, stream: &Stream, name: &str, target: &StreamTarget) -> Result<Route, Error> {
+    /// Checks what the config names before the first row is read.
+    pub(super) async fn check_config(&mut self) -> Result<(), Error> {
+        let config = Arc::clone(&self.writer.config);
+        for target in config.streams.values().flatten() {
+            self.load_for(target).await?;
+            mapping::check_names(target, &self.metadata)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the metadata that a target needs.
+    async fn load_for(&mut self, target: &StreamTarget) -> Result<(), Error> {
         self.load(&target.module).await?;
         let parents: Vec<String> = target
             .fields
@@ -465,13 +476,19 @@ impl<W: Write> Pipeline<W> {
         for parent in parents {
             self.load(&parent).await?;
         }
+        self.load_people(target).await
+    }
+
+    async fn route(&mut self, stream: &Stream, name: &str, target: &StreamTarget) -> Result<Route, Error> {
+        self.load_for(target).await?;
         let shape = StreamShape {
             stream: name,
             properties: &stream.properties,
             key_properties: &stream.key_properties,
             schema: stream.schema(),
         };
-        let Mapped { route, unknown, not_writable } = mapping::compile(shape, target, &self.metadata)?;
+        let Mapped { mut route, unknown, not_writable } = mapping::compile(shape, target, &self.metadata)?;
+        route.trigger = route.trigger.or_else(|| self.writer.config.trigger.clone());
         if !not_writable.is_empty() {
             tracing::warn!(
                 "stream \"{name}\": left out, because Zoho does not take them under {}: {}",
@@ -495,6 +512,25 @@ impl<W: Write> Pipeline<W> {
         }
         tracing::info!("stream \"{name}\" goes to {} ({})", route.module, route.describe());
         Ok(route)
+    }
+
+    /// Reads users and layouts, where a target names some.
+    async fn load_people(&mut self, target: &StreamTarget) -> Result<(), Error> {
+        let client = &self.writer.client;
+        let names_users = |rule: &FieldRule| {
+            let field = self.metadata.get(&target.module).and_then(|meta| meta.field(&rule.to));
+            rule.lookup_by.is_some() && field.is_some_and(mapping::is_user_lookup)
+        };
+        if target.fields.iter().flatten().any(names_users) {
+            let loaded = self.metadata.load_users(client).await;
+            loaded.map_err(|error| Error::zoho("cannot read the users", error))?;
+        }
+        if target.layout.is_some() {
+            let loaded = self.metadata.load_layouts(client, &target.module).await;
+            let doing = || format!("cannot read the layouts of {}", target.module);
+            loaded.map_err(|error| Error::zoho(doing(), error))?;
+        }
+        Ok(())
     }
 
     async fn load(&mut self, module: &str) -> Result<(), Error> {

@@ -150,7 +150,9 @@ fn can_bulk(route: &Route, present: &[bool]) -> bool {
     let mandatory = route.operation == Operation::Update
         || route.columns.iter().zip(present).all(|(column, present)| !column.mandatory || *present);
     let matched = route.match_on.iter().all(|field| route.column(field).is_some_and(|place| present[place]));
-    route.bulk && mandatory && matched && present.iter().filter(|present| **present).count() <= MAX_COLUMNS
+    // Which automations run can only be said to record calls.
+    let plain = route.bulk && route.trigger.is_none();
+    plain && mandatory && matched && present.iter().filter(|present| **present).count() <= MAX_COLUMNS
 }
 
 fn chunks<T>(mut items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {

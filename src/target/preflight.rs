@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{Nulls, Operation};
 use super::mapping::{Column, Route, Source};
-use super::outcome::Outcome;
+use super::outcome::{Action, Outcome};
 use crate::codec::encode::{Kind, push_string, scalar};
 
 /// A record as it will be sent to one module.
@@ -36,7 +36,7 @@ pub struct MatchKey {
     pub folded: u128,
 }
 
-/// A row that must not be sent.
+/// A row that is not to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// Names the row.
@@ -49,11 +49,17 @@ impl Route {
     /// Maps one record.
     ///
     /// # Errors
-    /// [`Refused`] with the outcome of a row that Zoho would not take.
+    /// [`Refused`] with the outcome of a row that Zoho would not take, or that is not for this module.
     pub fn map(&self, record: &Map<String, Value>) -> Result<Row, Box<Refused>> {
         let identifier = self.identifier(record);
         let refuse =
             |outcome: Box<Outcome>| Box::new(Refused { identifier: identifier.clone(), outcome: *outcome });
+        if !self.when.is_met(record) {
+            return Err(refuse(Box::new(Outcome {
+                message: Some("the `when` of the mapping is not met".to_owned()),
+                ..Outcome::new(Action::Skipped)
+            })));
+        }
         let mut body = String::with_capacity(256);
         for column in &self.columns {
             self.append(column, record, &mut body).map_err(refuse)?;
@@ -81,13 +87,16 @@ impl Route {
                 body.push_str(json);
                 return Ok(());
             }
-            Source::Property(property) => record.get(property),
+            Source::Property(path) => path.get(record),
         };
         let Some(value) = value else { return Ok(()) };
-        if value.is_null() && self.nulls == Nulls::Keep {
+        if value.is_null() && column.nulls != Nulls::Clear {
             return Ok(());
         }
         open_member(column, body);
+        if let (Some(users), Some(email)) = (&column.users, scalar(value).filter(|text| !text.is_empty())) {
+            return write_user(users.id(&email, &column.field)?, body);
+        }
         let start = body.len();
         column
             .kind
@@ -102,8 +111,8 @@ impl Route {
             return Ok(());
         }
         for column in self.columns.iter().filter(|column| column.mandatory) {
-            let Source::Property(property) = &column.source else { continue };
-            let missing = match record.get(property) {
+            let Source::Property(path) = &column.source else { continue };
+            let missing = match path.get(record) {
                 None => self.operation == Operation::Insert,
                 Some(Value::Null) => true,
                 Some(Value::String(text)) => text.trim().is_empty(),
@@ -151,7 +160,7 @@ impl Route {
 
     fn value_of<'a>(&self, field: &str, record: &'a Map<String, Value>) -> Option<&'a Value> {
         match &self.columns.get(self.column(field)?)?.source {
-            Source::Property(property) => record.get(property),
+            Source::Property(path) => path.get(record),
             Source::Constant(_) => None,
         }
     }
@@ -180,6 +189,12 @@ impl Route {
         }
         text
     }
+}
+
+fn write_user(id: &str, body: &mut String) -> Result<(), Box<Outcome>> {
+    Kind::Lookup
+        .write_record(&Value::from(id), body)
+        .map_err(|mismatch| refusal("INVALID_DATA", None, mismatch.to_string()))
 }
 
 fn refusal(code: &str, field: Option<String>, message: impl Into<String>) -> Box<Outcome> {
@@ -241,7 +256,8 @@ mod tests {
             map(&route(), json!({"email": "a@x", "last_name": "A", "phone": null, "other": 1})).unwrap();
         assert_eq!(row.body, r#"{"Email":"a@x","Last_Name":"A","Phone":null}"#);
         assert_eq!(row.identifier, r#"{"Email":"a@x"}"#);
-        let keep = Route { nulls: Nulls::Keep, ..route() };
+        let mut keep = route();
+        keep.columns.iter_mut().for_each(|column| column.nulls = Nulls::Keep);
         let row = map(&keep, json!({"email": "a@x", "last_name": "A", "phone": null})).unwrap();
         assert_eq!(row.body, r#"{"Email":"a@x","Last_Name":"A"}"#);
     }

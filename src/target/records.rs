@@ -10,8 +10,9 @@ use super::config::Operation;
 use super::error::Error;
 use super::ledger::{Call, Way};
 use super::lookup::{Found, Question, ask};
+use super::mapping::Route;
 use super::outcome::{Action, Outcome};
-use super::plan::record_credits;
+use super::plan::{Members, record_credits};
 use super::replay::Change;
 use super::write::{ByEntry, Effort, Job, Laid, after_resend};
 use crate::codec::encode::push_string;
@@ -67,7 +68,7 @@ impl Job<'_> {
         let write = WriteCall {
             module: route.module.clone(),
             duplicate_check_fields: if call.way == Way::Upsert { route.match_on.clone() } else { Vec::new() },
-            trigger: None,
+            trigger: route.trigger.clone(),
             // A second sending is ours to make: only then do the outcomes tell the truth about it.
             idempotent: false,
             rows,
@@ -172,6 +173,7 @@ impl Job<'_> {
                 }
             }
         }
+        push_appended(&laid.members, route, &mut body);
         body.push('}');
         match RawValue::from_string(body) {
             Ok(row) => Ready::Send(row),
@@ -217,6 +219,23 @@ fn push_member(name: &str, body: &mut String) {
     }
     push_string(name, body);
     body.push(':');
+}
+
+/// Says which multi-select picklists keep the options they have.
+fn push_appended(members: &Members, route: &Route, body: &mut String) {
+    let appends =
+        |(place, raw): &(&usize, &Box<RawValue>)| route.columns[**place].append && raw.get() != "null";
+    let names = members.iter().filter(appends).map(|(place, _)| route.columns[*place].field.as_str());
+    let mut list = String::from("{");
+    for name in names {
+        push_member(name, &mut list);
+        list.push_str("true");
+    }
+    if list.len() > 1 {
+        push_member("$append_values", body);
+        body.push_str(&list);
+        body.push('}');
+    }
 }
 
 /// The text of a JSON scalar; null is empty.

@@ -30,6 +30,8 @@ pub struct Tally {
     pub replayed: u64,
     /// Jobs, calls, credits.
     pub effort: Effort,
+    /// Which automations the mapping lets run; `None` means those that Zoho starts by itself.
+    pub trigger: Option<Vec<String>>,
 }
 
 impl Tally {
@@ -39,6 +41,7 @@ impl Tally {
             stream: route.stream.clone(),
             module: route.module.clone(),
             how: route.describe(),
+            trigger: route.trigger.clone(),
             ..Self::default()
         }
     }
@@ -137,6 +140,24 @@ impl Summary {
         self.of_this_run().map(Tally::failed).sum()
     }
 
+    /// Which automations ran in Zoho, in words; `None` when nothing was sent.
+    fn automations(&self) -> Option<String> {
+        let sent: Vec<&Tally> =
+            self.of_this_run().filter(|tally| tally.effort != Effort::default()).collect();
+        let line = |tally: &Tally| match &tally.trigger {
+            None => "as Zoho starts them by itself (`trigger` is not set)".to_owned(),
+            Some(names) if names.is_empty() => "none, by `trigger`".to_owned(),
+            Some(names) => format!("{}, by `trigger`", names.join(", ")),
+        };
+        let first = line(sent.first()?);
+        if sent.iter().all(|tally| line(tally) == first) {
+            return Some(format!("Automations in Zoho: {first}"));
+        }
+        let each: Vec<String> =
+            sent.iter().map(|tally| format!("{} {}", tally.module, line(tally))).collect();
+        Some(format!("Automations in Zoho: {}", each.join("; ")))
+    }
+
     fn of_this_run(&self) -> impl Iterator<Item = &Tally> {
         self.tallies.iter().filter(|tally| !tally.earlier)
     }
@@ -165,6 +186,9 @@ impl fmt::Display for Summary {
                 write!(f, " in {}", duration(self.elapsed))?;
             }
             write!(f, ":\n  {}", tally.counts().join("   "))?;
+        }
+        if let Some(line) = self.automations() {
+            write!(f, "\n{line}")?;
         }
         if self.left_out > 0 {
             write!(f, "\nLeft out by the config: {}", counted(self.left_out, "row", "rows"))?;
@@ -214,6 +238,7 @@ mod tests {
             summary.to_string(),
             "Wrote 24,985 rows to Contacts (upsert by Email, bulk write, 1 job, 500 credits) in 48 s:\n  \
              3,981 inserted   21,004 updated   9 rejected (9 INVALID_DATA)\n\
+             Automations in Zoho: as Zoho starts them by itself (`trigger` is not set)\n\
              Rejected rows: r.singer    correct and send again: target-zoho-crm --input r.singer"
         );
         assert_eq!((summary.rows(), summary.failed()), (24_994, 9));

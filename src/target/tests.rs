@@ -1,18 +1,21 @@
 //! What the unit tests of this folder share.
 
-use super::config::{Nulls, Operation};
+use super::condition::Condition;
+use super::config::Operation;
 use super::mapping::{Column, Route, Source};
+use super::path::Path;
 use crate::codec::encode::Kind;
+use crate::zoho::types::Field;
 
 /// An upsert of contacts by e-mail address.
 pub fn route() -> Route {
     let column = |field: &str, kind, mandatory| Column {
-        source: Source::Property(field.to_lowercase()),
+        source: Source::Property(Path::plain(&field.to_lowercase())),
         field: field.to_owned(),
         kind,
-        lookup: None,
         max_length: Some(20),
         mandatory,
+        ..Column::of(&Field::default())
     };
     Route {
         stream: "people".to_owned(),
@@ -21,7 +24,8 @@ pub fn route() -> Route {
         match_on: vec!["Email".to_owned()],
         idempotent: true,
         folds_case: true,
-        nulls: Nulls::Clear,
+        when: Condition::default(),
+        trigger: None,
         columns: vec![
             column("Email", Kind::Text, false),
             column("Last_Name", Kind::Text, true),

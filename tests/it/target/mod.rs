@@ -1,11 +1,13 @@
 //! The target against the local Zoho.
 //!
 //! - `rows`: what arrives and what is told.
+//! - `mapping`: which rows and values go where.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod crash;
 mod files;
+mod mapping;
 mod rows;
 
 use crate::common::zylker::Zylker;

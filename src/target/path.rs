@@ -1,0 +1,107 @@
+//! Where in a record a value stands: a property, or a JSON pointer to something inside of one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::config::ConfigError;
+use crate::diagnostic::similar;
+
+/// A place in the records of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// The property.
+    pub property: String,
+    /// JSON pointer from the property's value on; empty for the value itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    inside: String,
+}
+
+impl Path {
+    /// A property itself.
+    pub fn plain(property: &str) -> Self {
+        Self { property: property.to_owned(), inside: String::new() }
+    }
+
+    /// The place that a config names: a property, or, where none has that name, a pointer like
+    /// `/address/city`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] at `pointer` when the stream has no such property.
+    pub fn resolve(
+        text: &str,
+        stream: &str,
+        properties: &[String],
+        pointer: &str,
+    ) -> Result<Self, ConfigError> {
+        let known = |name: &str| properties.iter().any(|property| property == name);
+        if known(text) {
+            return Ok(Self::plain(text));
+        }
+        let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
+        let (property, inside) = match text.strip_prefix('/') {
+            None => (text.to_owned(), String::new()),
+            Some(rest) => match rest.split_once('/') {
+                None => (unescaped(rest), String::new()),
+                Some((first, inside)) => (unescaped(first), format!("/{inside}")),
+            },
+        };
+        if known(&property) {
+            return Ok(Self { property, inside });
+        }
+        let error =
+            ConfigError::new(pointer, format!("\"{property}\" is not a property of stream \"{stream}\""));
+        Err(error.with_hint(match similar(&property, properties.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("its SCHEMA has {}", properties.join(", ")),
+        }))
+    }
+
+    /// The value there; `None` when the record has nothing in that place.
+    pub fn get<'a>(&self, record: &'a Map<String, Value>) -> Option<&'a Value> {
+        let value = record.get(&self.property)?;
+        if self.inside.is_empty() {
+            return Some(value);
+        }
+        // A null on the way makes all inside of it null: the source says that it is empty.
+        if value.is_null() { Some(value) } else { value.pointer(&self.inside) }
+    }
+
+    /// Whether it is the property itself.
+    pub fn is(&self, property: &str) -> bool {
+        self.inside.is_empty() && self.property == property
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.inside.is_empty() {
+            f.write_str(&self.property)
+        } else {
+            write!(f, "/{}{}", self.property, self.inside)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pointer_reaches_into_a_property() {
+        let properties = ["address".to_owned(), "/odd".to_owned(), "list".to_owned()];
+        let path = |text: &str| Path::resolve(text, "s", &properties, "/p").unwrap();
+        let record = json!({"address": {"city": "Köln", "zip": null}, "/odd": 1, "list": [{"a": 2}]});
+        let record = record.as_object().unwrap();
+        assert_eq!(path("/address/city").get(record), Some(&json!("Köln")));
+        assert_eq!(path("/address/street").get(record), None);
+        assert_eq!(path("/list/0/a").get(record), Some(&json!(2)));
+        assert_eq!(path("/odd").get(record), Some(&json!(1)));
+        let empty = json!({"address": null});
+        assert_eq!(path("/address/city").get(empty.as_object().unwrap()), Some(&Value::Null));
+        let unknown = Path::resolve("/adress/city", "s", &properties, "/p").unwrap_err();
+        assert_eq!(unknown.hint.as_deref(), Some("did you mean \"address\"?"));
+    }
+}

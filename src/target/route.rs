@@ -1,0 +1,148 @@
+//! The way of a stream's rows to one module, as it is followed row by row and kept in the ledger.
+//!
+//! A [`Route`] is made by `mapping`; nothing here looks at a config or at metadata.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::config::{Nulls, Operation};
+use super::path::Path;
+use super::users::Users;
+use crate::codec::encode::Kind;
+use crate::zoho::types::Field;
+
+/// Where the rows of a stream go, and how each value is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Route {
+    /// The stream.
+    pub stream: String,
+    /// API name of the module.
+    pub module: String,
+    /// What is done with a row.
+    pub operation: Operation,
+    /// The fields that find the existing record, in order; empty for an insert that matches nothing.
+    pub match_on: Vec<String>,
+    /// Whether sending a row twice does no harm.
+    pub idempotent: bool,
+    /// Whether Zoho's match ignores upper and lower case.
+    pub folds_case: bool,
+    /// Which rows go there; not stored, since stored rows have passed it.
+    #[serde(skip)]
+    pub when: Condition,
+    /// Which automations run; `None` means all that Zoho starts by itself.
+    #[serde(default)]
+    pub trigger: Option<Vec<String>>,
+    /// The fields sent; those of `match_on` come first.
+    pub columns: Vec<Column>,
+    /// Properties that identify a row of the stream.
+    pub key_properties: Vec<String>,
+    /// The stream's JSON Schema as it came, for the file of rejected rows.
+    pub schema: String,
+    /// Whether Bulk Write takes this module and operation.
+    pub bulk: bool,
+}
+
+/// One field of a route.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Column {
+    /// Where the value comes from.
+    pub source: Source,
+    /// API name of the field.
+    pub field: String,
+    /// How values are written.
+    pub kind: Kind,
+    /// For a lookup by the parent's natural key.
+    pub lookup: Option<LookupBy>,
+    /// For a lookup of users: their ids by e-mail address. Not stored, since stored rows have the ids.
+    #[serde(skip)]
+    pub users: Option<Arc<Users>>,
+    /// What nulls do, and whether a value gives way to one that is there.
+    #[serde(default)]
+    pub nulls: Nulls,
+    /// Whether options are added to those the record has.
+    #[serde(default)]
+    pub append: bool,
+    /// Most characters of a text, most digits of a whole number.
+    pub max_length: Option<u32>,
+    /// Whether a new record needs it.
+    pub mandatory: bool,
+}
+
+/// Where the values of a column come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A place in the records of the stream.
+    Property(Path),
+    /// The same JSON in every row, as text.
+    Constant(String),
+}
+
+/// A parent found by a field of its own instead of its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupBy {
+    /// Module of the parent.
+    pub module: String,
+    /// The field that holds the natural key.
+    pub field: String,
+    /// Whether its values are numbers.
+    pub numeric: bool,
+    /// Parents that are not there are created: the fields they get besides their key, as a JSON object.
+    #[serde(default)]
+    pub create: Option<String>,
+}
+
+impl Column {
+    /// A column of a field that nothing is said about: no source worth the name, nulls clear.
+    pub fn of(field: &Field) -> Self {
+        Self {
+            source: Source::Constant("null".to_owned()),
+            field: field.api_name.clone(),
+            kind: Kind::of(field),
+            lookup: None,
+            users: None,
+            nulls: Nulls::Clear,
+            append: false,
+            max_length: field.length,
+            mandatory: field.system_mandatory,
+        }
+    }
+
+    /// Whether a CSV cell can say what is to be done: nested values and what depends on the value that
+    /// is there take record calls.
+    pub fn fits_bulk(&self) -> bool {
+        self.kind != Kind::Nested && !self.append && self.nulls != Nulls::SetIfEmpty
+    }
+}
+
+impl Route {
+    /// Name under which the ledger keeps the rows of this route.
+    pub fn lane(&self) -> String {
+        format!("{}>{}", self.stream, self.module)
+    }
+
+    /// The place of a field among the columns.
+    pub fn column(&self, field: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.field == field)
+    }
+
+    /// Modules whose rows have to be written before those of this route.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        self.columns
+            .iter()
+            .filter_map(|column| column.lookup.as_ref())
+            .map(|lookup| lookup.module.as_str())
+            .filter(|module| *module != self.module)
+    }
+
+    /// The route in words: `upsert by Email`.
+    pub fn describe(&self) -> String {
+        if self.match_on.is_empty() {
+            self.operation.to_string()
+        } else {
+            format!("{} by {}", self.operation, self.match_on.join(", "))
+        }
+    }
+}
