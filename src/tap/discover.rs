@@ -3,6 +3,7 @@
 
 use super::config::TapConfig;
 use super::error::Error;
+use super::extract::learn_org;
 use super::plan::{MODIFIED_TIME, selected_by_default, unsupported};
 use super::{deletes, schema, users};
 use crate::diagnostic::{Diagnostic, ErrorClass};
@@ -13,8 +14,9 @@ use crate::zoho::types::{Field, Module};
 use futures_util::StreamExt;
 use serde_json::{Map, json};
 
-/// Calls for fields under way at once; the client's gates may allow fewer.
-const FIELD_CALLS: usize = 8;
+/// Calls for fields under way at once: the largest pool of any edition; the client's gates hold them
+/// to that of the organisation.
+const FIELD_CALLS: usize = 25;
 
 /// What discovery found.
 #[derive(Debug, Default)]
@@ -45,6 +47,7 @@ pub fn readable(modules: Vec<Module>) -> impl Iterator<Item = Module> {
 /// When the list of modules cannot be had, or a module's fields fail for another reason than that
 /// the user may not see them.
 pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, Error> {
+    learn_org(client).await?;
     let modules = readable(client.modules().await?).filter(|module| config.streams.takes(&module.api_name));
     let calls = modules.map(|module| async move {
         let fields = client.fields(&module.api_name).await;

@@ -23,6 +23,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 /// Streams read at once. Most of them wait for a job that Zoho works on, which takes no connection;
 /// calls are held back by the client's gates.
 const STREAMS_AT_ONCE: usize = 32;
+
+/// How long the organisation's edition and its list of modules are good for.
+pub(super) const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// Everything a sync needs from outside.
 pub struct Sync<W: Write + Send + 'static> {
@@ -57,6 +61,8 @@ pub(super) struct Context {
     pub shutdown: CancellationToken,
     /// The state that was handed over; what is true by now is the output's.
     pub state: Arc<State>,
+    /// The modules as Zoho lists them in this run, once somebody had to ask.
+    modules: Arc<OnceCell<Vec<Module>>>,
 }
 
 /// What became of one stream.
@@ -81,6 +87,7 @@ impl<W: Write + Send + 'static> Sync<W> {
             observer: self.observer,
             shutdown: self.shutdown.child_token(),
             state: Arc::new(state),
+            modules: Arc::default(),
         };
         let mut summary = Summary::default();
         let selected: Vec<Arc<CatalogEntry>> =
@@ -104,11 +111,8 @@ impl Context {
         summary: &mut Summary,
     ) -> Result<(), Error> {
         self.check_bookmarks(&selected)?;
-        let modules = self.call(self.client.modules()).await?;
-        for entry in &selected {
-            known(entry, &modules)?;
-        }
-        let modules: Vec<Module> = readable(modules).collect();
+        self.call(learn_org(&self.client)).await?;
+        let modules = self.modules_of(&selected).await?;
         let mut streams = Vec::new();
         for entry in &selected {
             if is_readable(entry, &modules) {
@@ -127,6 +131,26 @@ impl Context {
             failed = failed.or(self.side_by_side(streams, &selected, output, summary).await);
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The modules that can be read. Those of an earlier run do if they hold all that are selected: a
+    /// module that is gone since then says so itself when it is read.
+    async fn modules_of(&self, selected: &[Arc<CatalogEntry>]) -> Result<Vec<Module>, Error> {
+        let earlier = self.client.known_modules(KNOWN_FOR).map(|known| readable(known.value).collect());
+        let earlier: Vec<Module> = earlier.unwrap_or_default();
+        if selected.iter().all(|entry| is_readable(entry, &earlier)) {
+            return Ok(earlier);
+        }
+        let modules = self.live_modules().await?;
+        for entry in selected {
+            known(entry, modules)?;
+        }
+        Ok(readable(modules.to_vec()).collect())
+    }
+
+    async fn live_modules(&self) -> Result<&[Module], Error> {
+        let modules = self.modules.get_or_try_init(|| self.call(self.client.modules())).await?;
+        Ok(modules)
     }
 
     /// Reads these streams at once; answers the first failure.
@@ -204,6 +228,7 @@ impl Context {
             }
             Err(Error::Stream { source, .. }) if skips(&source) => {
                 self.observer.stopped(stream);
+                known(entry, self.live_modules().await?)?;
                 tracing::warn!(stream, "skipped: {source}");
                 Ok(Outcome::Skipped(Skipped { module: stream.to_owned(), reason: source.to_string() }))
             }
@@ -274,6 +299,21 @@ impl Context {
         })?;
         self.observer.rows(stream, output.rows());
         Ok(())
+    }
+}
+
+/// Learns what the organisation may use. A grant without the scope for it goes on with the smallest
+/// pool, and without a figure for the day.
+///
+/// # Errors
+/// Those of every call, but for refusals.
+pub(super) async fn learn_org(client: &Client) -> Result<(), zoho::Error> {
+    match client.org_within(KNOWN_FOR).await {
+        Err(error) if matches!(error.class(), ErrorClass::Permission | ErrorClass::Data) => {
+            tracing::debug!(%error, "Zoho does not tell the edition, so the settings' or the smallest is assumed");
+            Ok(())
+        }
+        answer => answer.map(drop),
     }
 }
 
