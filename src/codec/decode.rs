@@ -4,7 +4,7 @@
 //! on. `decode_slow` does the same by way of `serde_json::Value` and is held against this in tests.
 
 use super::plan::{Column, MissingColumn, RecordPlan};
-use super::value::{ValueError, write_cell, write_json};
+use super::value::ValueError;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -106,7 +106,7 @@ impl<R: Read> CsvDecoder<R> {
             separator = b',';
             out.extend_from_slice(&column.key);
             let cell = self.row.get(*cell).unwrap_or_default();
-            write_cell(column.kind, cell, out).map_err(|source| DecodeError::Value {
+            column.write_cell(cell, out).map_err(|source| DecodeError::Value {
                 row: self.rows,
                 field: column.name.clone(),
                 source,
@@ -143,7 +143,7 @@ impl JsonDecoder {
             separator = b',';
             out.extend_from_slice(&column.key);
             let value = found[*place].clone().map_or("null", |range| &element.get()[range]);
-            write_json(column.kind, value, out).map_err(|source| DecodeError::Value {
+            column.write_json(value, out).map_err(|source| DecodeError::Value {
                 row,
                 field: column.name.clone(),
                 source,

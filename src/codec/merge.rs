@@ -10,7 +10,6 @@
 use super::decode::{CsvDecoder, DecodeError, Fields, Found};
 use super::plan::{Column, RecordPlan};
 use super::time::epoch_seconds;
-use super::value::{write_cell, write_json};
 use serde_json::value::RawValue;
 use std::io::Read;
 
@@ -268,8 +267,8 @@ impl<R: Read> Source<R> {
 
     fn write(&self, place: usize, column: &Column, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let written = match &self.input {
-            Input::File(file) => write_cell(column.kind, file.cell(place), out),
-            _ => write_json(column.kind, self.json(place), out),
+            Input::File(file) => column.write_cell(file.cell(place), out),
+            _ => column.write_json(self.json(place), out),
         };
         let field = || column.name.clone();
         written.map_err(|source| DecodeError::Value { row: self.row, field: field(), source })

@@ -1,7 +1,8 @@
 //! The column plan: which fields a record has, in which order, of which kind. Made once per stream;
 //! bound to a CSV header once per file.
 
-use super::value::Kind;
+use super::guard::{Guard, MASK};
+use super::value::{Kind, ValueError, write_cell, write_json};
 
 /// One property of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Column {
     pub cell: String,
     /// The form of its values.
     pub kind: Kind,
+    /// What stands in the record instead of them.
+    pub guard: Option<Guard>,
     /// The property's name as it stands in the record: `"Last_Name":`.
     pub(super) key: Vec<u8>,
 }
@@ -30,7 +33,30 @@ impl Column {
         let mut key = Vec::with_capacity(name.len() + 3);
         super::value::string(&name, &mut key);
         key.push(b':');
-        Self { name, field, cell, kind, key }
+        Self { name, field, cell, kind, guard: None, key }
+    }
+
+    /// Appends the JSON of a CSV cell to `out`.
+    pub(super) fn write_cell(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+        self.guarded(out, |out| write_cell(self.kind, cell, out))
+    }
+
+    /// Appends the record form of a JSON value to `out`.
+    pub(super) fn write_json(&self, value: &str, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        self.guarded(out, |out| write_json(self.kind, value, out))
+    }
+
+    fn guarded(
+        &self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), ValueError>,
+    ) -> Result<(), ValueError> {
+        let Some(guard) = &self.guard else { return write(out) };
+        let start = out.len();
+        // An error shows what was found, which must not be seen either.
+        write(out).map_err(|error| ValueError { found: MASK.to_owned(), ..error })?;
+        guard.apply(start, out);
+        Ok(())
     }
 }
 

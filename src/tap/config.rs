@@ -1,5 +1,7 @@
 //! What a person may set for the tap, besides the connection.
 
+use super::policy::PolicyRule;
+use crate::secret::Secret;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
@@ -21,6 +23,10 @@ pub struct TapConfig {
     pub state_rows: u64,
     /// Longest time between two STATE messages. Unit: seconds. Default 30.
     pub state_seconds: u64,
+    /// What becomes of fields that may not leave as they are; the first rule that matches holds.
+    pub field_policy: Vec<PolicyRule>,
+    /// The key of its hashes.
+    pub field_policy_key: Option<Secret>,
 }
 
 impl Default for TapConfig {
@@ -32,6 +38,8 @@ impl Default for TapConfig {
             method: Method::Auto,
             state_rows: 50_000,
             state_seconds: 30,
+            field_policy: Vec::new(),
+            field_policy_key: None,
         }
     }
 }
@@ -69,7 +77,8 @@ pub enum Method {
     Records,
 }
 
-fn matches(glob: &str, text: &str) -> bool {
+/// Whether a glob (`*` any text, `?` one character) matches the whole text.
+pub(super) fn matches(glob: &str, text: &str) -> bool {
     let mut rest = text;
     let mut parts = glob.split('*');
     let starts = parts.next().unwrap_or_default();

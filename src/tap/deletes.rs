@@ -9,6 +9,7 @@ use super::error::Error;
 use super::extract::{CallError, Context, in_stream};
 use super::output::StreamOutput;
 use super::plan::module_of;
+use super::policy::FieldPolicy;
 use super::state::text;
 use super::users;
 use crate::codec::time::epoch_seconds;
@@ -69,7 +70,8 @@ pub(super) async fn read(
     selected: &[Arc<CatalogEntry>],
     output: &mut StreamOutput,
 ) -> Result<String, Error> {
-    let schema = project(&super::deletes::entry().schema, |name| entry.is_property_selected(name));
+    let mut schema = project(&super::deletes::entry().schema, |name| entry.is_property_selected(name));
+    context.policy.schema(STREAM, &mut schema);
     output.begin(&schema, &KEYS.map(String::from), &[])?;
     let mut bookmarks = bookmarks(&context.state)?;
     let modules = selected
@@ -91,7 +93,7 @@ pub(super) async fn read(
         };
         output.extracted_at(&text(context.server_time()));
         for record in records {
-            let record = project_record(entry, module, &record);
+            let record = project_record(&context.policy, entry, module, &record);
             output.record(|out| {
                 out.extend_from_slice(record.to_string().as_bytes());
                 Ok::<(), Error>(())
@@ -186,19 +188,21 @@ async fn pass(
     }
 }
 
-fn project_record(entry: &CatalogEntry, module: &str, record: &DeletedRecord) -> Value {
+fn project_record(policy: &FieldPolicy, entry: &CatalogEntry, module: &str, record: &DeletedRecord) -> Value {
     let person = |person: &Option<Person>| person.as_ref().map(|person| person.id.to_string());
     let mut whole = json!({
         "id": record.id.as_str(),
         "module": module,
         "type": record.deletion_type,
         "deleted_time": text(record.deleted_time.unwrap_or(DateTime::UNIX_EPOCH)),
-        "display_name": record.display_name,
+        // The name is made of fields that the policy may keep back.
+        "display_name": record.display_name.as_ref().filter(|_| !policy.touches(module)),
         "deleted_by": person(&record.deleted_by),
         "created_by": person(&record.created_by),
     });
     if let Some(properties) = whole.as_object_mut() {
         properties.retain(|name, _| entry.is_property_selected(name));
     }
+    policy.record(STREAM, &mut whole);
     whole
 }

@@ -5,6 +5,7 @@ use super::config::TapConfig;
 use super::error::Error;
 use super::extract::learn_org;
 use super::plan::{MODIFIED_TIME, selected_by_default, unsupported};
+use super::policy::FieldPolicy;
 use super::{deletes, schema, users};
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::protocol::catalog::{Catalog, CatalogEntry, FULL_TABLE, INCREMENTAL};
@@ -47,6 +48,7 @@ pub fn readable(modules: Vec<Module>) -> impl Iterator<Item = Module> {
 /// When the list of modules cannot be had, or a module's fields fail for another reason than that
 /// the user may not see them.
 pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, Error> {
+    let policy = FieldPolicy::new(config)?;
     learn_org(client).await?;
     let modules = readable(client.modules().await?).filter(|module| config.streams.takes(&module.api_name));
     let calls = modules.map(|module| async move {
@@ -68,6 +70,9 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
         .catalog
         .streams
         .extend(extra.into_iter().filter(|entry| config.streams.takes(&entry.tap_stream_id)));
+    for entry in &mut discovery.catalog.streams {
+        policy.entry(entry)?;
+    }
     Ok(discovery)
 }
 

@@ -1,5 +1,6 @@
 //! Why the tap stopped.
 
+use super::memory::MemoryError;
 use crate::codec::archive::ArchiveError;
 use crate::codec::decode::DecodeError;
 use crate::diagnostic::{Diagnostic, ErrorClass};
@@ -37,6 +38,19 @@ pub enum Error {
         /// The stream.
         stream: String,
     },
+    /// A rule of the field policy takes in what rows are found by.
+    #[error("`field_policy` would {action} `{field}` of stream `{stream}`, by which its rows are found")]
+    PolicyOnKey {
+        /// The stream.
+        stream: String,
+        /// The property.
+        field: String,
+        /// What the rule says.
+        action: &'static str,
+    },
+    /// A rule of the field policy hashes, and there is no key to hash with.
+    #[error("`field_policy` hashes, and `field_policy_key` is missing")]
+    NoPolicyKey,
     /// Every way of reading refused the stream as it is selected.
     #[error("no way of reading can deliver stream `{stream}` as it is selected: {reasons}")]
     NoWay {
@@ -104,6 +118,9 @@ pub enum Error {
     /// The state handed over cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What is remembered between runs.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// stdout.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -132,8 +149,13 @@ impl Diagnostic for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Zoho(source) | Self::Stream { source, .. } => source.class(),
-            Self::UnknownStream { .. } | Self::NoKey { .. } | Self::File { .. } => ErrorClass::Config,
+            Self::UnknownStream { .. }
+            | Self::NoKey { .. }
+            | Self::PolicyOnKey { .. }
+            | Self::NoPolicyKey
+            | Self::File { .. } => ErrorClass::Config,
             Self::State(source) => source.class(),
+            Self::Memory(source) => source.class(),
             Self::Write(source) => source.class(),
             Self::JobFailed { .. } => ErrorClass::Retriable,
             Self::NoWay { .. }
@@ -149,11 +171,18 @@ impl Diagnostic for Error {
         match self {
             Self::Zoho(source) | Self::Stream { source, .. } => source.hint(),
             Self::State(source) => source.hint(),
+            Self::Memory(source) => source.hint(),
             Self::UnknownStream { similar, .. } => Some(match similar {
                 Some(name) => format!("did you mean `{name}`? run discovery again to see all streams"),
                 None => "run discovery again: the module may be deleted or hidden from this user".into(),
             }),
             Self::NoKey { .. } => Some("run discovery again and select from what it writes".into()),
+            Self::PolicyOnKey { field, .. } => Some(format!(
+                "name other fields, or put a rule with `\"fields\": [\"{field}\"], \"action\": \"keep\"` before it"
+            )),
+            Self::NoPolicyKey => {
+                Some("set it to a secret of at least 16 characters, such as `${FIELD_POLICY_KEY}`".into())
+            }
             Self::NoWay { .. } => Some(
                 "deselect the fields that are named, give the grant the scope it lacks, or set `method` to another way"
                     .into(),

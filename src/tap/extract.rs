@@ -8,6 +8,7 @@ use super::discover::{Skipped, readable, skips};
 use super::error::Error;
 use super::output::{Observer, Output, StreamOutput};
 use super::plan::module_of;
+use super::policy::FieldPolicy;
 use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
 use super::{deletes, reader, users};
@@ -56,6 +57,7 @@ pub struct Sync<W: Write + Send + 'static> {
 pub(super) struct Context {
     pub client: Client,
     pub config: Arc<TapConfig>,
+    pub policy: Arc<FieldPolicy>,
     pub state_dir: PathBuf,
     pub observer: Arc<dyn Observer>,
     pub shutdown: CancellationToken,
@@ -82,6 +84,7 @@ impl<W: Write + Send + 'static> Sync<W> {
         let output = Output::new(self.out, state.clone(), &self.config);
         let context = Context {
             client: self.client,
+            policy: Arc::new(FieldPolicy::new(&self.config)?),
             config: Arc::new(self.config),
             state_dir: self.state_dir,
             observer: self.observer,
@@ -239,9 +242,10 @@ impl Context {
         }
     }
 
-    /// Refuses a bookmark that is not understood, before anything is read or written.
+    /// Refuses a policy that cannot hold and a bookmark that is not understood, before anything is read or written.
     fn check_bookmarks(&self, selected: &[Arc<CatalogEntry>]) -> Result<(), Error> {
         for entry in selected {
+            self.policy.check(entry)?;
             match entry.tap_stream_id.as_str() {
                 deletes::STREAM => drop(deletes::bookmarks(&self.state)?),
                 stream => drop(Bookmark::read(&self.state, stream, entry.replication_key.as_deref())?),

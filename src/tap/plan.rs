@@ -4,7 +4,9 @@
 //! The ways differ in price and reach; see "Limits" and "API credits" of Zoho's v8 pages.
 
 use super::config::Method;
+use super::policy::FieldPolicy;
 use super::schema;
+use crate::codec::guard::Guard;
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::value::Kind;
 use crate::protocol::catalog::{CatalogEntry, INCREMENTAL};
@@ -91,8 +93,8 @@ pub struct StreamPlan {
 }
 
 impl StreamPlan {
-    /// Plans a stream of the catalog against the module's live fields.
-    pub fn new(entry: &CatalogEntry, fields: &[Field]) -> Self {
+    /// Plans a stream of the catalog against the module's live fields, under the policy.
+    pub fn new(entry: &CatalogEntry, fields: &[Field], policy: &FieldPolicy) -> Self {
         let mut warnings = vanished(entry, fields);
         let mut properties = Map::new();
         let mut columns = vec![Column::new("id", Kind::Id)];
@@ -100,10 +102,12 @@ impl StreamPlan {
         let id = fields.iter().find(|field| field.api_name == "id").unwrap_or(&id);
         properties.insert("id".into(), schema::property(id));
         for field in fields.iter().filter(|field| field.api_name != "id" && wants(entry, field)) {
-            let property = schema::property(field);
+            let column = Column::new(&field.api_name, Kind::of(field));
+            let guarded = policy.column(&entry.tap_stream_id, column, schema::property(field));
+            let Some((column, property)) = guarded else { continue };
             warnings.extend(retyped(entry, &field.api_name, &property));
             properties.insert(field.api_name.clone(), property);
-            columns.push(Column::new(&field.api_name, Kind::of(field)));
+            columns.push(column);
         }
         let rich_text = |field: &&Field| field.textarea_type.as_deref() == Some("rich_text");
         let chosen = |field: &&Field| columns.iter().any(|column| column.name == field.api_name);
@@ -127,11 +131,16 @@ impl StreamPlan {
         self.columns.columns.iter().map(|column| column.name.clone()).collect()
     }
 
-    /// Changes when the selected fields or their kinds do.
+    /// Changes when the selected fields, their kinds or what is kept back of them do.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for column in &self.columns.columns {
             hash.update(format!("{}:{:?};", column.name, column.kind));
+            match &column.guard {
+                None => {}
+                Some(Guard::Mask) => hash.update("masked;"),
+                Some(Guard::Hash(key)) => hash.update(key.print()),
+            }
         }
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -254,8 +263,11 @@ mod tests {
     fn new_fields_appear_and_vanished_ones_are_named() {
         let live =
             fields(&[("id", "bigint"), ("New", "text"), ("Modified_Time", "datetime"), ("N", "integer")]);
-        let plan =
-            StreamPlan::new(&entry(json!({"id": {}, "Old": {}, "N": {"type": ["null", "string"]}})), &live);
+        let plan = StreamPlan::new(
+            &entry(json!({"id": {}, "Old": {}, "N": {"type": ["null", "string"]}})),
+            &live,
+            &FieldPolicy::default(),
+        );
         assert_eq!(plan.fields(), ["id", "New", "Modified_Time", "N"]);
         assert_eq!(plan.replication_key.as_deref(), Some("Modified_Time"));
         assert_eq!(
@@ -269,11 +281,15 @@ mod tests {
 
     #[test]
     fn the_cheapest_way_that_can_comes_first() {
-        let plan = StreamPlan::new(&entry(json!({})), &fields(&[("id", "bigint"), ("A", "text")]));
+        let plan = StreamPlan::new(
+            &entry(json!({})),
+            &fields(&[("id", "bigint"), ("A", "text")]),
+            &FieldPolicy::default(),
+        );
         assert_eq!(plan.ways(Method::Auto, 500).0[0], Way::Coql);
         assert_eq!(plan.ways(Method::Auto, 200_000).0[0], Way::BulkRead);
         let files = fields(&[("id", "bigint"), ("F", "fileupload")]);
-        let plan = StreamPlan::new(&entry(json!({"F": {}})), &files);
+        let plan = StreamPlan::new(&entry(json!({"F": {}})), &files, &FieldPolicy::default());
         let (ways, refused) = plan.ways(Method::Auto, 500);
         assert_eq!(ways, [Way::Records]);
         assert_eq!(refused, ["COQL: does not deliver `F`", "Bulk Read: does not deliver `F`"]);

@@ -99,7 +99,7 @@ pub(super) async fn read(
 ) -> Result<String, Error> {
     let module = module_of(entry);
     let fields = context.call(context.client.fields(module)).await.map_err(in_stream(entry.stream_name()))?;
-    let plan = StreamPlan::new(entry, &fields);
+    let plan = StreamPlan::new(entry, &fields, &context.policy);
     for warning in &plan.warnings {
         tracing::warn!(stream = plan.stream, "{warning}");
     }

@@ -77,8 +77,9 @@ pub(super) async fn read(
     let selected = |name: &str| entry.is_property_selected(name);
     let columns =
         COLUMNS.iter().filter(|(name, _)| selected(name)).map(|(name, kind)| Column::new(*name, *kind));
-    let decoder = JsonDecoder::new(&RecordPlan::new(columns));
-    let schema = project(&super::users::entry().schema, selected);
+    let decoder = JsonDecoder::new(&RecordPlan::new(context.policy.columns(STREAM, columns)));
+    let mut schema = project(&super::users::entry().schema, selected);
+    context.policy.schema(STREAM, &mut schema);
     output.begin(&schema, &["id".to_owned()], &[])?;
     for page in 1.. {
         let answer = context.call(context.client.users(page)).await.map_err(in_stream(stream))?;

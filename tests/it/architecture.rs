@@ -10,7 +10,8 @@ fn allowed(module: &str) -> &'static [&'static str] {
     match module {
         "cli" => &["diagnostic", "emulator", "error", "protocol", "secret", "tap", "target", "zoho"],
         "error" => &["diagnostic", "emulator", "protocol", "tap", "target", "zoho"],
-        "tap" | "target" => &["codec", "diagnostic", "protocol", "zoho"],
+        "tap" => &["codec", "diagnostic", "protocol", "secret", "zoho"],
+        "target" => &["codec", "diagnostic", "protocol", "zoho"],
         "codec" => &["zoho::types"],
         "zoho" | "protocol" | "emulator" => &["diagnostic", "secret"],
         "diagnostic" | "secret" | "lib" => &[],

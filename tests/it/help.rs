@@ -46,7 +46,8 @@ fn about_is_a_valid_json_schema_with_its_secrets_marked() {
         assert_eq!(about["name"], *name);
         assert!(jsonschema::meta::is_valid(&about["settings"]), "{name}: settings are a JSON Schema");
         for (key, property) in about["settings"]["properties"].as_object().expect("properties") {
-            let secret = ["client_secret", "refresh_token", "grant_code"].contains(&key.as_str());
+            let secrets = ["client_secret", "refresh_token", "grant_code", "field_policy_key"];
+            let secret = secrets.contains(&key.as_str());
             assert_eq!(property["secret"] == true, secret, "{name}: {key}");
             assert!(property["description"].is_string(), "{name}: {key} is explained");
         }

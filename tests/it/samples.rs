@@ -44,7 +44,7 @@ fn run(context: &TestContext, name: &str, config: &str) -> Command {
     ] {
         command.env(variable, settings[key].as_str().expect("a text"));
     }
-    command.env("ZOHO_GRANT_CODE", "1000.code");
+    command.env("ZOHO_GRANT_CODE", "1000.code").env("FIELD_POLICY_KEY", "a key of the company's own");
     command
 }
 
@@ -64,7 +64,7 @@ fn connections_sign_in() {
 
 #[test]
 fn taps_read() {
-    for config in ["tap.json", "tap-coql.json", "tap-thrifty.json"] {
+    for config in ["tap.json", "tap-coql.json", "tap-thrifty.json", "tap-privacy.json"] {
         let context = context();
         let catalog = context.catalog(&["Leads"]);
         let stdout = good(&context, run(&context, "tap-zoho-crm", config).arg("--catalog").arg(catalog));
