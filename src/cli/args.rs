@@ -131,6 +131,14 @@ pub enum OperatorCommand {
     /// Show and resolve what the target has under way
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Send a file of rejected rows again, after they were corrected
+    Retry {
+        /// The file, as the target's summary names it
+        file: PathBuf,
+        /// Settings
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Run a local Zoho CRM
     #[cfg(feature = "emulator")]
     Emulate(EmulateArgs),
@@ -191,6 +199,8 @@ fn parse_method(text: &str) -> Result<crate::zoho::types::Method, String> {
 pub enum JobsCommand {
     /// List batches whose outcome is not known yet
     List(ConfigArgs),
+    /// Wait for what is under way and report its rows; sends only what was never sent
+    Wait(ConfigArgs),
     /// Decide about a batch in doubt: nobody knows whether its rows were written
     #[command(group = clap::ArgGroup::new("choice").required(true).args(["resend", "forget"]))]
     Resolve {

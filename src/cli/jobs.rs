@@ -3,14 +3,16 @@
 use super::args::{ConfigArgs, JobsCommand};
 use super::progress::Screen;
 use super::settings::{Program, Settings};
+use super::target;
 use crate::diagnostic::thousands;
 use crate::error::Error;
 use crate::target::Error as TargetError;
 use crate::target::jobs::{OpenJob, Resolution, list, resolve};
 use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
 /// Runs one of the commands.
-pub fn run(command: JobsCommand, screen: &Screen) -> Result<(), Error> {
+pub async fn run(command: JobsCommand, screen: &Screen, shutdown: CancellationToken) -> Result<(), Error> {
     match command {
         JobsCommand::List(config) => {
             let jobs = list(&state_dir(&config)?).map_err(TargetError::from)?;
@@ -21,6 +23,7 @@ pub fn run(command: JobsCommand, screen: &Screen) -> Result<(), Error> {
                 screen.say(&line(job));
             }
         }
+        JobsCommand::Wait(config) => target::finish(&config.config, screen, shutdown).await?,
         JobsCommand::Resolve { batch, resend, config, .. } => {
             let resolution = if resend { Resolution::Resend } else { Resolution::Forget };
             let rows = resolve(&state_dir(&config)?, &batch, resolution).map_err(TargetError::from)?;

@@ -5,6 +5,7 @@ use super::files;
 use super::jobs;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
+use super::target;
 use crate::diagnostic::{similar, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::writer::MessageWriter;
@@ -17,6 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs one command of the tool.
 pub async fn run(command: OperatorCommand, screen: Screen, shutdown: CancellationToken) -> Result<(), Error> {
+    // These two write: the target itself sees to a good end when it is told to stop.
+    let command = match command {
+        OperatorCommand::Jobs(command) => return jobs::run(command, &screen, shutdown).await,
+        OperatorCommand::Retry { file, config } => {
+            return target::retry(&config.config, &file, &screen, shutdown).await;
+        }
+        other => other,
+    };
     let work = async {
         match command {
             OperatorCommand::Check(config) => check(&connect(&config)?.1, &screen).await,
@@ -24,7 +33,7 @@ pub async fn run(command: OperatorCommand, screen: Screen, shutdown: Cancellatio
             OperatorCommand::Modules(config) => modules(&connect(&config)?.1).await,
             OperatorCommand::Fields { module, config } => fields(&connect(&config)?.1, &module).await,
             OperatorCommand::Api(args) => api(args).await,
-            OperatorCommand::Jobs(command) => jobs::run(command, &screen),
+            OperatorCommand::Jobs(_) | OperatorCommand::Retry { .. } => Ok(()),
             #[cfg(feature = "emulator")]
             OperatorCommand::Emulate(args) => super::emulate::run(args, &screen).await,
             #[cfg(feature = "emulator")]

@@ -6,11 +6,12 @@ use super::progress::Screen;
 use super::settings::{Program, Settings};
 use crate::error::{Error, SettingsError};
 use crate::protocol::writer::MessageWriter;
-use crate::target::{self, ConfigError, TargetConfig};
+use crate::target::report::REJECTED_PROPERTY;
+use crate::target::{self, ConfigError, Source, Start, TargetConfig};
 use crate::zoho::Client;
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
@@ -20,13 +21,50 @@ pub async fn run(args: TargetArgs, screen: Screen, shutdown: CancellationToken) 
         return Ok(MessageWriter::new(stdout()).document(&about(Program::Target, format))?);
     }
     let settings = Settings::load(Program::Target, &args.config)?;
-    let config = TargetConfig::from_json(&settings.whole()).map_err(|error| in_file(&settings, error))?;
+    match &args.input {
+        None => {
+            let input = BufReader::with_capacity(BUFFER_BYTES, stdin());
+            write(&settings, Box::new(input), Source::Tap, &screen, shutdown).await
+        }
+        Some(path) => {
+            let (input, source) = open(path)?;
+            write(&settings, input, source, &screen, shutdown).await
+        }
+    }
+}
+
+/// `zoho-crm retry`: sends a file of rejected rows again.
+pub async fn retry(
+    config: &[PathBuf],
+    file: &Path,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let settings = Settings::load(Program::Target, config)?;
+    write(&settings, open(file)?.0, Source::Rejects, screen, shutdown).await
+}
+
+/// `zoho-crm jobs wait`: brings what is under way to its end, and sends nothing new.
+pub async fn finish(config: &[PathBuf], screen: &Screen, shutdown: CancellationToken) -> Result<(), Error> {
+    let settings = Settings::load(Program::Target, config)?;
+    write(&settings, Box::new(std::io::empty()), Source::Tap, screen, shutdown).await
+}
+
+/// Writes the rows of `input` and says what became of them.
+async fn write(
+    settings: &Settings,
+    input: Box<dyn BufRead + Send>,
+    source: Source,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let config = TargetConfig::from_json(&settings.whole()).map_err(|error| in_file(settings, error))?;
     let client = Client::new(settings.connection()?)?;
-    let input = input(args.input.as_deref())?;
     let dir = settings.state_dir();
-    let ended = target::run(config, client, &dir, input, stdout(), SystemTime::now(), shutdown).await;
+    let start = Start { state_dir: &dir, source, now: SystemTime::now(), shutdown };
+    let ended = target::run(config, client, start, input, stdout()).await;
     let summary = ended.map_err(|error| match error {
-        target::Error::Config(error) => in_file(&settings, *error).into(),
+        target::Error::Config(error) => in_file(settings, *error).into(),
         other => Error::from(other),
     })?;
     screen.say(&summary.to_string());
@@ -41,14 +79,16 @@ fn in_file(settings: &Settings, error: ConfigError) -> SettingsError {
     settings.invalid(&error.pointer, error.message, error.hint)
 }
 
-fn input(path: Option<&Path>) -> Result<Box<dyn BufRead + Send>, SettingsError> {
-    // Large reads: a pipe hands over up to a megabyte at once.
-    const BUFFER_BYTES: usize = 1024 * 1024;
-    match path {
-        None => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, stdin()))),
-        Some(path) => match File::open(path) {
-            Ok(file) => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file))),
-            Err(source) => Err(SettingsError::Unreadable { path: path.to_owned(), source }),
-        },
-    }
+/// Large reads: a pipe hands over up to a megabyte at once.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// A file of messages, and whether it is one of rejected rows.
+fn open(path: &Path) -> Result<(Box<dyn BufRead + Send>, Source), SettingsError> {
+    let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(unreadable)?);
+    let head = file.fill_buf().map_err(unreadable)?;
+    let schema = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mark = REJECTED_PROPERTY.as_bytes();
+    let rejects = schema.windows(mark.len()).any(|part| part == mark);
+    Ok((Box::new(file), if rejects { Source::Rejects } else { Source::Tap }))
 }

@@ -64,7 +64,7 @@ pub fn compile(
         None => by_name(shape, meta),
     };
     let when = target.when.resolved(shape.stream, shape.properties)?;
-    let choice = operation::choose(shape, target, meta, &pairs)?;
+    let mut choice = operation::choose(shape, target, meta, &pairs)?;
     let mut not_writable = Vec::new();
     let mut columns = Vec::new();
     for pair in pairs {
@@ -81,6 +81,9 @@ pub fn compile(
         columns.push(constant(name, value, &choice, target, meta)?);
     }
     columns.extend(layout(target, meta)?);
+    if let Some(name) = &target.conduct.batch_tag_field {
+        columns.push(tag(name, &columns, &mut choice, target, meta)?);
+    }
     if columns.is_empty() {
         return Err(nothing_to_write(shape, target));
     }
@@ -110,6 +113,7 @@ pub fn compile(
         match_on: choice.match_on,
         when,
         trigger: target.trigger.clone(),
+        conduct: target.conduct.clone(),
         columns,
         key_properties: shape.key_properties.to_vec(),
         schema: shape.schema.to_owned(),
@@ -161,6 +165,7 @@ fn rank(column: &Column, match_on: &[String], shape: StreamShape<'_>) -> usize {
         if shape.key_properties.iter().any(|key| path.is(key)));
     match (place, is_key, &column.source, column.kind) {
         (Some(place), ..) => place,
+        (None, _, Source::Tag, _) => 99,
         (None, true, ..) => 100,
         (None, false, Source::Property(_), Kind::Text | Kind::Integer | Kind::BigInteger) => 101,
         (None, false, Source::Property(_), _) => 102,
@@ -361,6 +366,36 @@ fn constant(
         .map_err(|mismatch| ConfigError::new(&pointer, mismatch.to_string()))?;
     Ok(Column { source: Source::Constant(json), kind, ..Column::of(field) })
 }
+
+/// The column of the mark. Where Zoho holds the field unique, the mark makes an insert repeatable.
+fn tag(
+    name: &str,
+    columns: &[Column],
+    choice: &mut operation::Choice,
+    target: &StreamTarget,
+    meta: &ModuleMeta,
+) -> Result<Column, ConfigError> {
+    let pointer = child(&target.pointer, "batch_tag_field");
+    let field = meta.field(name).ok_or_else(|| unknown_field(name, &pointer, meta))?;
+    let wrong = |text: String| ConfigError::new(&pointer, text);
+    if Kind::of(field) != Kind::Text || field.length.is_some_and(|length| length < MARK_LENGTH) {
+        return Err(wrong(format!("\"{name}\" is not a text field of at least {MARK_LENGTH} characters")));
+    }
+    if !operation::takes(choice, field) {
+        return Err(wrong(format!("Zoho does not take \"{name}\" under {}", choice.operation)));
+    }
+    if columns.iter().any(|column| column.field == *name) {
+        return Err(wrong(format!("\"{name}\" gets a value of the stream already")));
+    }
+    if field.unique && choice.operation == Operation::Insert && !choice.idempotent {
+        choice.match_on = vec![name.to_owned()];
+        choice.idempotent = true;
+    }
+    Ok(Column { source: Source::Tag, ..Column::of(field) })
+}
+
+/// Longest mark: names of ledger and batch, and a line number.
+const MARK_LENGTH: u32 = 40;
 
 fn unknown_module(target: &StreamTarget, metadata: &Metadata) -> ConfigError {
     let error = ConfigError::new(

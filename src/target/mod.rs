@@ -11,7 +11,9 @@
 pub mod batch;
 mod bulk;
 pub mod condition;
+pub mod conduct;
 pub mod config;
+mod doubt;
 pub mod error;
 pub mod ingest;
 pub mod jobs;
@@ -65,54 +67,82 @@ use write::Writer;
 /// Chunks that wait between the thread that reads and the loop that writes.
 const CHUNKS_AHEAD: usize = 4;
 
+/// Where a run's rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A tap, which starts again from a STATE after a run that was cut off.
+    Tap,
+    /// A file of rejected rows, sent again as a whole.
+    Rejects,
+}
+
+impl Source {
+    /// What the ledger calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tap => "",
+            Self::Rejects => "retry",
+        }
+    }
+}
+
+/// What a run is told besides its settings.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    /// The folder kept between runs.
+    pub state_dir: &'a Path,
+    /// Where the rows come from.
+    pub source: Source,
+    /// Names the run's files.
+    pub now: SystemTime,
+    /// When it is cancelled nothing new is sent, the STATE that is true is out, and the run ends within
+    /// seconds.
+    pub shutdown: CancellationToken,
+}
+
 /// Reads Singer messages from `input` and writes their rows into Zoho; STATE values go to `output`.
 ///
-/// Batches that an earlier run left behind are finished first. `now` names the run's files. When `shutdown`
-/// is cancelled nothing new is sent, the STATE that is true is out, and the run ends within seconds.
+/// Batches that an earlier run left behind are finished first.
 ///
 /// # Errors
 /// [`Error`]; everything accepted before an input error is written, everything sent stands in the ledger.
 pub async fn run(
     config: TargetConfig,
     client: Client,
-    state_dir: &Path,
+    start: Start<'_>,
     input: impl BufRead + Send + 'static,
     output: impl Write + Send,
-    now: SystemTime,
-    shutdown: CancellationToken,
 ) -> Result<Summary, Error> {
     let begun = tokio::time::Instant::now();
-    let name = DateTime::<Utc>::from(now).format("%Y-%m-%dT%H-%M-%S").to_string();
-    let ledger = Ledger::open(state_dir)?;
+    let ledger = Ledger::open(start.state_dir)?;
     client.sign_in().await.map_err(|error| Error::zoho("cannot sign in to Zoho", error))?;
     let org = client.org().await.map_err(|error| Error::zoho("cannot read the organisation", error))?;
-    let start = ledger.begin_run(&org.zgid, &name, config.replay_states)?;
-    let run_name = ledger.run_name(start.run)?;
-    if start.fresh {
-        tracing::info!("the state folder `{}` is new: no earlier run is known", state_dir.display());
+    let name = DateTime::<Utc>::from(start.now).format("%Y-%m-%dT%H-%M-%S").to_string();
+    let began = ledger.begin_run(&org.zgid, start.source.name(), &name, config.replay_states)?;
+    let run_name = ledger.run_name(began.run)?;
+    if began.fresh {
+        tracing::info!("the state folder `{}` is new: no earlier run is known", start.state_dir.display());
     }
-    let config = Arc::new(config);
+    let reporter = Reporter::open(&config.results, start.state_dir, &run_name)?;
     let writer = Writer {
         client,
         ledger: ledger.clone(),
-        config: Arc::clone(&config),
+        config: Arc::new(config),
         org: Arc::from(org.zgid),
-        run: start.run,
+        run: began.run,
         folder: ledger.spool_folder(),
         // A child: a failure of ours stops our own tasks, not the caller's.
-        shutdown: shutdown.child_token(),
+        shutdown: start.shutdown.child_token(),
     };
-    let reporter = Reporter::open(&config.results, state_dir, &run_name)?;
-    let mut pipeline = pipeline(writer, reporter, start, run_name, output);
+    let mut pipeline = pipeline(writer, reporter, began, run_name, output);
+    pipeline.source = start.source;
     let ended = pipeline.all(input).await;
-    let clean = ended.is_ok() && pipeline.is_clean();
-    if pipeline.lines == 0 && ended.is_err()
-        || matches!(&ended, Err(Error::Config(_))) && pipeline.last_row == 0
-    {
-        // Nothing happened: the folder is as new, or as unclean, as before.
-        ledger.forget_run(start.run)?;
+    if pipeline.last_row == 0 {
+        // No row came: the folder is as new, or as unclean, as before.
+        ledger.forget_run(began.run)?;
     } else {
-        ledger.end_run(start.run, clean)?;
+        let whole = start.source == Source::Rejects || pipeline.is_clean();
+        ledger.end_run(began.run, ended.is_ok() && whole)?;
     }
     ended?;
     Ok(pipeline.summary(begun.elapsed()))
@@ -132,6 +162,7 @@ fn pipeline<W: Write>(
         reporter,
         output,
         fresh: start.fresh,
+        source: Source::Tap,
         run_name,
         streams: ingest::Streams::default(),
         gate: StateGate::default(),

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::Source;
 use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
 use super::config::{ConfigError, FieldRule, Operation, StreamTarget, child};
 use super::error::{Before, Error};
@@ -22,7 +23,7 @@ use super::ingest::{self, Stream, Streams};
 use super::mapping::{self, Mapped, Route, StreamShape};
 use super::metadata::Metadata;
 use super::replay::{Replays, Verdict};
-use super::report::Reporter;
+use super::report::{self, Reporter};
 use super::state::StateGate;
 use super::write::{Writer, Written};
 use crate::protocol::message::{Message, RecordMessage, SchemaMessage};
@@ -48,6 +49,7 @@ pub struct Pipeline<W> {
     pub(super) replays: Replays,
     pub(super) output: W,
     pub(super) fresh: bool,
+    pub(super) source: Source,
     pub(super) run_name: String,
     pub(super) streams: Streams,
     pub(super) gate: StateGate,
@@ -170,7 +172,11 @@ impl<W: Write> Pipeline<W> {
         let record =
             ingest::object(text).map_err(|error| wrong(format!("the record cannot be read: {error}")))?;
         stream.check(&message.stream, &record).map_err(wrong)?;
-        let routes = stream.routes.clone();
+        let mut routes = stream.routes.clone();
+        // A row that one module rejected goes to that module again, not to the others.
+        if let Some(module) = report::rejected_by(&record) {
+            routes.retain(|(route, _)| route.module == module);
+        }
         if routes.is_empty() {
             self.left_out += 1;
             return Ok(());
@@ -433,7 +439,7 @@ impl<W: Write> Pipeline<W> {
         let mut stream = Stream::compile(message).map_err(|what| self.order(line, what, None))?;
         for target in self.targets(&message.stream) {
             let route = self.route(&stream, &message.stream, &target).await?;
-            let lane = self.writer.ledger.lane(&self.writer.org, &route.lane())?;
+            let lane = self.writer.ledger.lane(&self.writer.org, self.source.name(), &route.lane())?;
             if stream.routes.iter().any(|(_, known)| *known == lane) {
                 let text = format!("stream \"{}\" goes to {} twice", message.stream, route.module);
                 return Err(ConfigError::new(target.pointer, text).into());
@@ -506,6 +512,7 @@ impl<W: Write> Pipeline<W> {
         if self.fresh
             && route.operation == Operation::Insert
             && !route.idempotent
+            && route.tag_place().is_none()
             && !self.writer.config.at_least_once
         {
             return Err(not_repeatable(&route, target).into());

@@ -77,6 +77,9 @@ impl Kinds {
         for place in members(&entry.body, route)?.keys() {
             columns[*place] = true;
         }
+        if let Some(place) = route.tag_place() {
+            columns[place] = true;
+        }
         Ok(Some(Self { way, columns }))
     }
 

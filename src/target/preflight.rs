@@ -88,6 +88,8 @@ impl Route {
                 return Ok(());
             }
             Source::Property(path) => path.get(record),
+            // Known once the row is in a batch.
+            Source::Tag => return Ok(()),
         };
         let Some(value) = value else { return Ok(()) };
         if value.is_null() && column.nulls != Nulls::Clear {
@@ -161,7 +163,7 @@ impl Route {
     fn value_of<'a>(&self, field: &str, record: &'a Map<String, Value>) -> Option<&'a Value> {
         match &self.columns.get(self.column(field)?)?.source {
             Source::Property(path) => path.get(record),
-            Source::Constant(_) => None,
+            Source::Constant(_) | Source::Tag => None,
         }
     }
 

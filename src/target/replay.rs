@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::config::Operation;
-use super::ledger::{Accepted, Ledger, LedgerError};
+use super::ledger::{Accepted, Ledger, LedgerError, Reach};
 use super::mapping::Route;
 use super::outcome::Outcome;
 use super::preflight::Row;
@@ -42,6 +42,7 @@ pub struct Replays {
     active: bool,
     changed: HashSet<(i64, u128)>,
     seen: Vec<(i64, u64)>,
+    reaches: HashMap<i64, Reach>,
     taken: HashMap<(i64, u128), u64>,
 }
 
@@ -51,7 +52,15 @@ const GROUP: usize = 1_000;
 impl Replays {
     /// Looks rows up in `ledger` if `active`, that is after an unclean run.
     pub fn new(ledger: Ledger, run: i64, active: bool) -> Self {
-        Self { ledger, run, active, changed: HashSet::new(), seen: Vec::new(), taken: HashMap::new() }
+        Self {
+            ledger,
+            run,
+            active,
+            changed: HashSet::new(),
+            seen: Vec::new(),
+            reaches: HashMap::new(),
+            taken: HashMap::new(),
+        }
     }
 
     /// Decides about one row.
@@ -77,9 +86,10 @@ impl Replays {
         row: &Row,
     ) -> Result<Verdict, LedgerError> {
         let Some(found) = self.ledger.latest(lane, key)? else { return Ok(Verdict::Send) };
-        let sent_now = self.changed.contains(&(lane, key)) || (found.run == self.run && !found.replayed);
+        let sent_now =
+            self.changed.contains(&(lane, key)) || (found.place.run == self.run && !found.replayed);
         if found.hash == row.hash && !sent_now {
-            return self.replayed(found, line);
+            return self.replayed(lane, found, line);
         }
         self.changed.insert((lane, key));
         if route.operation != Operation::Insert {
@@ -98,13 +108,20 @@ impl Replays {
             None => Ok(Verdict::Send),
             Some(found) => {
                 *self.taken.entry((lane, row.hash)).or_default() += 1;
-                self.replayed(found, line)
+                self.replayed(lane, found, line)
             }
         }
     }
 
-    fn replayed(&mut self, found: Accepted, line: u64) -> Result<Verdict, LedgerError> {
+    fn replayed(&mut self, lane: i64, found: Accepted, line: u64) -> Result<Verdict, LedgerError> {
         self.seen.push((found.id, line));
+        // A key that comes twice in one run is found as a row of this run.
+        if found.place.run != self.run {
+            self.reaches
+                .entry(lane)
+                .and_modify(|reach| reach.extend(found.place))
+                .or_insert_with(|| Reach::of(found.place));
+        }
         if self.seen.len() >= GROUP {
             self.save()?;
         }
@@ -117,7 +134,7 @@ impl Replays {
     /// When the ledger fails.
     pub fn save(&mut self) -> Result<(), LedgerError> {
         if !self.seen.is_empty() {
-            self.ledger.take_over(self.run, &self.seen)?;
+            self.ledger.take_over(self.run, &self.seen, &self.reaches)?;
             self.seen.clear();
             // Rows taken over are of this run now and are not found as earlier ones any more.
             self.taken.clear();
@@ -148,13 +165,13 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let ledger = Ledger::open(folder.path()).unwrap();
-            let lane = ledger.lane("org", "a>B").unwrap();
+            let lane = ledger.lane("org", "", "a>B").unwrap();
             Self { _folder: folder, ledger, lane }
         }
 
         /// A run that accepted rows (line, key, hash) and printed STATEs at lines, and died.
         fn died(&self, rows: &[(u64, Option<u128>, u128)], states: &[u64]) {
-            let run = self.ledger.begin_run("org", "x", 3).unwrap().run;
+            let run = self.ledger.begin_run("org", "", "x", 3).unwrap().run;
             let batch = StoredBatch {
                 id: format!("b{run}"),
                 run,
@@ -182,7 +199,7 @@ mod tests {
         }
 
         fn next(&self) -> Replays {
-            let start = self.ledger.begin_run("org", "x", 3).unwrap();
+            let start = self.ledger.begin_run("org", "", "x", 3).unwrap();
             assert!(start.unclean);
             Replays::new(self.ledger.clone(), start.run, start.unclean)
         }
@@ -252,7 +269,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.died(&[(1, Some(1), 10)], &[]);
         fixture.ledger.end_run(1, true).unwrap();
-        assert!(!fixture.ledger.begin_run("org", "x", 3).unwrap().unclean);
+        assert!(!fixture.ledger.begin_run("org", "", "x", 3).unwrap().unclean);
         assert_eq!(fixture.ledger.latest(fixture.lane, 1).unwrap(), None);
     }
 

@@ -23,6 +23,11 @@ use super::write::Written;
 /// Property under which a rejected row carries its reason.
 pub const REJECTED_PROPERTY: &str = "_zoho_rejected";
 
+/// The module that rejected this row before, if the row comes from a file of rejected ones.
+pub fn rejected_by(record: &Value) -> Option<&str> {
+    record.get(REJECTED_PROPERTY)?.get("module")?.as_str()
+}
+
 /// Stream of results in Singer form.
 pub const RESULT_STREAM: &str = "zoho_results";
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
+use super::conduct::Conduct;
 use super::config::{Nulls, Operation};
 use super::path::Path;
 use super::users::Users;
@@ -34,6 +35,9 @@ pub struct Route {
     /// Which automations run; `None` means all that Zoho starts by itself.
     #[serde(default)]
     pub trigger: Option<Vec<String>>,
+    /// How the route deals with what is there already.
+    #[serde(default)]
+    pub conduct: Conduct,
     /// The fields sent; those of `match_on` come first.
     pub columns: Vec<Column>,
     /// Properties that identify a row of the stream.
@@ -78,6 +82,8 @@ pub enum Source {
     Property(Path),
     /// The same JSON in every row, as text.
     Constant(String),
+    /// The mark of batch and line.
+    Tag,
 }
 
 /// A parent found by a field of its own instead of its id.

@@ -198,7 +198,7 @@ impl fmt::Display for Summary {
         }
         if let Some(path) = &self.rejects {
             let path = path.display();
-            write!(f, "\nRejected rows: {path}    correct and send again: target-zoho-crm --input {path}")?;
+            write!(f, "\nRejected rows: {path}    correct and send again: zoho-crm retry {path}")?;
         }
         if self.fresh_state {
             write!(
@@ -239,7 +239,7 @@ mod tests {
             "Wrote 24,985 rows to Contacts (upsert by Email, bulk write, 1 job, 500 credits) in 48 s:\n  \
              3,981 inserted   21,004 updated   9 rejected (9 INVALID_DATA)\n\
              Automations in Zoho: as Zoho starts them by itself (`trigger` is not set)\n\
-             Rejected rows: r.singer    correct and send again: target-zoho-crm --input r.singer"
+             Rejected rows: r.singer    correct and send again: zoho-crm retry r.singer"
         );
         assert_eq!((summary.rows(), summary.failed()), (24_994, 9));
     }

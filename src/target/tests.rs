@@ -1,6 +1,7 @@
 //! What the unit tests of this folder share.
 
 use super::condition::Condition;
+use super::conduct::Conduct;
 use super::config::Operation;
 use super::mapping::{Column, Route, Source};
 use super::path::Path;
@@ -26,6 +27,7 @@ pub fn route() -> Route {
         folds_case: true,
         when: Condition::default(),
         trigger: None,
+        conduct: Conduct::default(),
         columns: vec![
             column("Email", Kind::Text, false),
             column("Last_Name", Kind::Text, true),

@@ -205,13 +205,21 @@ impl Job<'_> {
     async fn run_call(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
         if call.progress == Progress::Intent {
             if !self.may_repeat(call.way) {
-                return Err(self.in_doubt(&call, None).await);
+                return self.settle_doubt(&call, None, effort).await;
             }
             call.resent = true;
         }
-        match call.way {
+        let marked =
+            (self.batch.route.tag_place().is_some() && !self.may_repeat(call.way)).then(|| call.clone());
+        let ended = match call.way {
             Way::Bulk => self.run_bulk(call, effort).await,
             Way::Insert | Way::Update | Way::Upsert => self.run_records(call, effort).await,
+        };
+        match (ended, marked) {
+            (Err(Error::InDoubt { source, .. }), Some(call)) => {
+                self.settle_doubt(&call, source, effort).await
+            }
+            (ended, _) => ended,
         }
     }
 
@@ -263,6 +271,10 @@ impl Job<'_> {
         let mut members = plan::members(&first.body, &self.batch.route)?;
         for &number in &unit[1..] {
             members.extend(plan::members(&reader.entry(number)?.body, &self.batch.route)?);
+        }
+        if let Some(place) = self.batch.route.tag_place() {
+            let tag = serde_json::value::to_raw_value(&self.tag(first.line));
+            members.insert(place, tag.map_err(|error| Error::Spool(error.into()))?);
         }
         Ok(Laid { members, first })
     }

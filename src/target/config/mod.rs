@@ -36,6 +36,8 @@ pub struct TargetConfig {
     pub results: Results,
     /// How many rows may be rejected before the exit code says so. Default: 0.
     pub max_rejected: MaxRejected,
+    /// How long rows in doubt are looked for by their mark. Default: 60 s.
+    pub in_doubt_wait: Duration,
     /// How many STATEs before the last one a tap may restart from. Default: 3.
     pub replay_states: usize,
     /// Whether inserts that nothing makes repeatable may run on an empty `state_dir`. Default: false.
@@ -54,6 +56,7 @@ impl Default for TargetConfig {
             job_timeout: None,
             results: Results::Default,
             max_rejected: MaxRejected::Count(0),
+            in_doubt_wait: Duration::from_secs(60),
             replay_states: 3,
             at_least_once: false,
             trigger: None,
@@ -167,6 +170,7 @@ impl TargetConfig {
                 Some(path) => Results::File(PathBuf::from(path)),
             },
             max_rejected: max_rejected(config.get("max_rejected"))?,
+            in_doubt_wait: seconds(config, "/in_doubt_wait")?.unwrap_or(default.in_doubt_wait),
             replay_states: number(config, "/replay_states")?.map_or(default.replay_states, |n| n as usize),
             at_least_once: flag(config, "/at_least_once")?,
             trigger: stream::trigger(config.get("trigger"), "/trigger")?,

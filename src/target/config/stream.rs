@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::read::{child, flag_at, known_keys, need_text, not_one_of, object, text_at, texts};
 use super::{ConfigError, Result};
 use crate::target::condition::Condition;
+use crate::target::conduct::{self, Conduct};
 
 /// What is done with the rows of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,8 @@ pub struct StreamTarget {
     pub layout: Option<String>,
     /// Which automations run; `None` means what the whole config says.
     pub trigger: Option<Vec<String>>,
+    /// How the stream deals with what is there already.
+    pub conduct: Conduct,
     /// JSON pointer of this object in the config, for errors.
     pub pointer: String,
 }
@@ -95,6 +98,7 @@ impl StreamTarget {
             nulls: Nulls::Clear,
             layout: None,
             trigger: None,
+            conduct: Conduct::default(),
             pointer: child("/streams", stream),
         }
     }
@@ -157,7 +161,7 @@ const STREAM_KEYS: [&str; 9] =
 
 fn stream_target(stream: &str, value: &Value, pointer: &str) -> Result<StreamTarget> {
     let keys = object(value, pointer)?;
-    known_keys(keys, &STREAM_KEYS, pointer, "a stream")?;
+    known_keys(keys, &[&STREAM_KEYS[..], &conduct::KEYS].concat(), pointer, "a stream")?;
     let at = |key: &str| (keys.get(key), child(pointer, key));
     let text = |key: &str| text_at(keys.get(key), &child(pointer, key));
     let (when, when_pointer) = at("when");
@@ -176,6 +180,7 @@ fn stream_target(stream: &str, value: &Value, pointer: &str) -> Result<StreamTar
         nulls: Nulls::read(nulls, &nulls_pointer)?.unwrap_or_default(),
         layout: text("layout")?.map(str::to_owned),
         trigger: trigger(keys.get("trigger"), &child(pointer, "trigger"))?,
+        conduct: Conduct::from_json(keys, pointer)?,
         pointer: pointer.to_owned(),
     })
 }

@@ -1,7 +1,10 @@
 //! Rows accepted earlier, looked up when a tap sends them again.
 
+use std::collections::HashMap;
+
 use rusqlite::params;
 
+use super::runs::{Place, Reach};
 use super::{Accepted, Ledger, Result, signed};
 
 impl Ledger {
@@ -11,7 +14,7 @@ impl Ledger {
     /// When SQLite fails.
     pub fn latest(&self, lane: i64, key: u128) -> Result<Option<Accepted>> {
         self.accepted(
-            "SELECT id, run, hash, replayed, outcome FROM rows WHERE lane = ?1 AND key = ?2 AND ok
+            "SELECT id, run, line, hash, replayed, outcome FROM rows WHERE lane = ?1 AND key = ?2 AND ok
              ORDER BY run DESC, line DESC, id DESC LIMIT 1",
             params![lane, key.to_be_bytes()],
         )
@@ -23,8 +26,9 @@ impl Ledger {
     /// When SQLite fails.
     pub fn keyless(&self, lane: i64, hash: u128, run: i64, taken: u64) -> Result<Option<Accepted>> {
         self.accepted(
-            "SELECT id, run, hash, replayed, outcome FROM rows
-             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok AND run < ?3 ORDER BY id LIMIT 1 OFFSET ?4",
+            "SELECT id, run, line, hash, replayed, outcome FROM rows
+             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok AND run < ?3
+             ORDER BY run DESC, line, id LIMIT 1 OFFSET ?4",
             params![lane, hash.to_be_bytes(), run, signed(taken)],
         )
     }
@@ -36,24 +40,30 @@ impl Ledger {
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(Some(Accepted {
             id: row.get(0)?,
-            run: row.get(1)?,
-            hash: u128::from_be_bytes(row.get(2)?),
-            replayed: row.get(3)?,
-            outcome: serde_json::from_str(&row.get::<_, String>(4)?)?,
+            place: Place { run: row.get(1)?, line: row.get(2)? },
+            hash: u128::from_be_bytes(row.get(3)?),
+            replayed: row.get(4)?,
+            outcome: serde_json::from_str(&row.get::<_, String>(5)?)?,
         }))
     }
 
-    /// Records rows seen again as rows of this run: number in the ledger and new input line.
+    /// Records rows seen again as rows of this run, number in the ledger and new input line, and how far
+    /// each lane has come.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn take_over(&self, run: i64, rows: &[(i64, u64)]) -> Result<()> {
+    pub fn take_over(&self, run: i64, rows: &[(i64, u64)], reaches: &HashMap<i64, Reach>) -> Result<()> {
         self.transact(|tx| {
             let mut update = tx.prepare_cached(
                 "UPDATE rows SET run = ?2, line = ?3, replayed = 1, batch = NULL, entry = NULL WHERE id = ?1",
             )?;
             for (id, line) in rows {
                 update.execute(params![id, run, signed(*line)])?;
+            }
+            let mut reached =
+                tx.prepare_cached("INSERT OR REPLACE INTO reach VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            for (lane, Reach { first, last }) in reaches {
+                reached.execute(params![run, lane, first.run, first.line, last.run, last.line])?;
             }
             Ok(())
         })

@@ -8,41 +8,58 @@
 //!
 //! | table | holds |
 //! | --- | --- |
-//! | `runs` | org, start, end, clean or not |
+//! | `identity` | a name of this file that no other has, for marks in the CRM |
+//! | `runs` | org, source, start, end, clean or not |
 //! | `states` | input line of the last STATE values printed |
-//! | `lanes` | number of each org, stream and module |
+//! | `reach` | which rows of earlier runs a run saw again: the first and the last |
+//! | `lanes` | number of each org, source, stream and module |
 //! | `batches` | batches that are not finished: route, spool file |
-//! | `calls` | their bulk jobs and record calls: rows, progress, job id |
+//! | `calls` | their bulk jobs and record calls: rows, progress, job id, what was found out before |
 //! | `rows` | outcome of every row sent, by key and content |
 
 mod accepted;
 mod batches;
+mod runs;
 mod types;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction};
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
 
+pub use runs::{Place, Reach};
 pub use types::{Accepted, Call, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
 
 /// Moves when the tables change; an older file is refused rather than misread.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, clean INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, clean INTEGER NOT NULL DEFAULT 0,
+  source TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS states (run INTEGER NOT NULL, line INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS lanes (lane INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (org, name));
+CREATE TABLE IF NOT EXISTS reach (run INTEGER NOT NULL, lane INTEGER NOT NULL, first_run INTEGER NOT NULL, first_line INTEGER NOT NULL,
+  last_run INTEGER NOT NULL, last_line INTEGER NOT NULL, PRIMARY KEY (run, lane));
+CREATE TABLE IF NOT EXISTS lanes (lane INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',
+  UNIQUE (org, name));
 CREATE TABLE IF NOT EXISTS batches (batch TEXT PRIMARY KEY, run INTEGER NOT NULL, org TEXT NOT NULL, lane INTEGER NOT NULL,
   route TEXT NOT NULL, spool TEXT NOT NULL, entries INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (batch TEXT NOT NULL, call INTEGER NOT NULL, way TEXT NOT NULL, units TEXT NOT NULL,
-  progress TEXT NOT NULL, job TEXT, resent INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (batch, call));
+  progress TEXT NOT NULL, job TEXT, resent INTEGER NOT NULL DEFAULT 0, notes TEXT, PRIMARY KEY (batch, call));
 CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, lane INTEGER NOT NULL, line INTEGER NOT NULL,
   key BLOB, hash BLOB NOT NULL, ok INTEGER NOT NULL, replayed INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL,
   batch TEXT, entry INTEGER);
+INSERT INTO identity (name) SELECT lower(hex(randomblob(4))) WHERE NOT EXISTS (SELECT 1 FROM identity);
+";
+
+/// What version 1 lacks.
+const FROM_VERSION_1: &str = "
+ALTER TABLE runs ADD COLUMN source TEXT NOT NULL DEFAULT '';
+ALTER TABLE lanes ADD COLUMN source TEXT NOT NULL DEFAULT '';
+ALTER TABLE calls ADD COLUMN notes TEXT;
 ";
 
 /// The ledger cannot be used.
@@ -112,6 +129,7 @@ pub(super) type Result<T, E = LedgerError> = std::result::Result<T, E>;
 pub struct Ledger {
     db: Arc<Mutex<Connection>>,
     folder: Arc<PathBuf>,
+    name: Arc<str>,
     _lock: Arc<File>,
 }
 
@@ -141,14 +159,28 @@ impl Ledger {
         if found > VERSION {
             return Err(LedgerError::Version { path, found });
         }
+        if found == 1 {
+            db.execute_batch(FROM_VERSION_1)?;
+        }
         db.execute_batch(TABLES)?;
         db.pragma_update(None, "user_version", VERSION)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), folder: Arc::new(folder), _lock: Arc::new(lock) })
+        let name = db.query_row("SELECT name FROM identity", [], |row| row.get::<_, String>(0))?;
+        Ok(Self {
+            db: Arc::new(Mutex::new(db)),
+            folder: Arc::new(folder),
+            name: Arc::from(name),
+            _lock: Arc::new(lock),
+        })
     }
 
     /// Folder of the files that hold the rows of batches.
     pub fn spool_folder(&self) -> PathBuf {
         self.folder.join("spool")
+    }
+
+    /// A name that no other ledger has.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn db(&self) -> MutexGuard<'_, Connection> {
@@ -164,64 +196,6 @@ impl Ledger {
         Ok(done)
     }
 
-    /// Begins a run on an organisation: forgets rows that cannot come again, readies the rest for lookups.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn begin_run(&self, org: &str, name: &str, replay_states: usize) -> Result<RunStart> {
-        self.transact(|tx| {
-            let last: Option<(i64, bool)> = tx
-                .query_row(
-                    "SELECT run, clean FROM runs WHERE org = ?1 ORDER BY run DESC LIMIT 1",
-                    [org],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()?;
-            let unclean = matches!(last, Some((_, false)));
-            if let Some((run, clean)) = last {
-                forget_rows(tx, org, run, clean, replay_states)?;
-            }
-            tx.execute_batch("DROP INDEX IF EXISTS rows_by_key")?;
-            if unclean {
-                // Only a run that looks rows up pays for the index.
-                tx.execute_batch("CREATE INDEX rows_by_key ON rows (lane, key, hash)")?;
-            }
-            let fresh: bool = tx.query_row("SELECT count(*) = 0 FROM runs", [], |row| row.get(0))?;
-            tx.execute("INSERT INTO runs (org, name) VALUES (?1, ?2)", [org, name])?;
-            Ok(RunStart { run: tx.last_insert_rowid(), fresh, unclean })
-        })
-    }
-
-    /// Ends a run. It is clean when it ended well and nothing was accepted after its last STATE.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn end_run(&self, run: i64, clean: bool) -> Result<()> {
-        self.db().execute("UPDATE runs SET clean = ?2 WHERE run = ?1", params![run, clean])?;
-        Ok(())
-    }
-
-    /// Forgets a run in which nothing happened.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn forget_run(&self, run: i64) -> Result<()> {
-        self.db().execute("DELETE FROM runs WHERE run = ?1", [run])?;
-        Ok(())
-    }
-
-    /// The name of a run.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn run_name(&self, run: i64) -> Result<String> {
-        let db = self.db();
-        let name =
-            db.query_row("SELECT name FROM runs WHERE run = ?1", [run], |row| row.get(0)).optional()?;
-        // Two runs may begin in one second.
-        Ok(name.map_or_else(|| run.to_string(), |name: String| format!("{name}-{run}")))
-    }
-
     pub(super) fn texts(&self, sql: &str) -> Result<Vec<String>> {
         let db = self.db();
         let mut query = db.prepare(sql)?;
@@ -229,57 +203,21 @@ impl Ledger {
         Ok(texts)
     }
 
-    /// Notes that STATE values up to an input line were printed; `keep` of them are remembered.
+    /// The number of a lane: rows of one stream to one module, from one source.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn states_printed(&self, run: i64, lines: &[u64], keep: usize) -> Result<()> {
-        self.transact(|tx| {
-            for line in lines.iter().rev().take(keep + 1).rev() {
-                tx.execute("INSERT INTO states (run, line) VALUES (?1, ?2)", params![run, signed(*line)])?;
-            }
-            tx.execute(
-                "DELETE FROM states WHERE run = ?1 AND line NOT IN
-                 (SELECT line FROM states WHERE run = ?1 ORDER BY line DESC LIMIT ?2)",
-                params![run, signed(keep as u64 + 1)],
-            )?;
-            Ok(())
-        })
-    }
-
-    /// The number of a lane.
-    ///
-    /// # Errors
-    /// When SQLite fails.
-    pub fn lane(&self, org: &str, name: &str) -> Result<i64> {
+    pub fn lane(&self, org: &str, source: &str, name: &str) -> Result<i64> {
         let db = self.db();
-        db.execute("INSERT OR IGNORE INTO lanes (org, name) VALUES (?1, ?2)", [org, name])?;
-        Ok(db.query_row("SELECT lane FROM lanes WHERE org = ?1 AND name = ?2", [org, name], |row| {
+        let name = if source.is_empty() { name.to_owned() } else { format!("{source}: {name}") };
+        db.execute(
+            "INSERT OR IGNORE INTO lanes (org, name, source) VALUES (?1, ?2, ?3)",
+            [org, &name, source],
+        )?;
+        Ok(db.query_row("SELECT lane FROM lanes WHERE org = ?1 AND name = ?2", [org, &name], |row| {
             row.get(0)
         })?)
     }
-}
-
-/// After a clean run nothing comes again; after another, only what follows the STATEs a tap may start from.
-fn forget_rows(tx: &Transaction<'_>, org: &str, run: i64, clean: bool, replay_states: usize) -> Result<()> {
-    let of_org = "lane IN (SELECT lane FROM lanes WHERE org = ?1) AND (batch IS NULL OR batch NOT IN (SELECT batch FROM batches))";
-    if clean {
-        tx.execute(&format!("DELETE FROM rows WHERE {of_org}"), [org])?;
-    } else {
-        let from: Option<i64> = tx
-            .query_row(
-                "SELECT line FROM states WHERE run = ?1 ORDER BY line DESC LIMIT 1 OFFSET ?2",
-                params![run, signed(replay_states as u64)],
-                |row| row.get(0),
-            )
-            .optional()?;
-        tx.execute(
-            &format!("DELETE FROM rows WHERE run = ?2 AND line < ?3 AND {of_org}"),
-            params![org, run, from.unwrap_or(0)],
-        )?;
-    }
-    tx.execute("DELETE FROM states WHERE run IN (SELECT run FROM runs WHERE org = ?1)", [org])?;
-    Ok(())
 }
 
 /// SQLite's integers are signed; no line number comes near their end.

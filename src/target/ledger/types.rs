@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::runs::Place;
 use crate::target::mapping::Route;
 use crate::target::outcome::Outcome;
 
@@ -128,8 +129,8 @@ pub struct RowRecord {
 pub struct Accepted {
     /// Number in the ledger.
     pub id: i64,
-    /// The run that sent it or saw it again.
-    pub run: i64,
+    /// The run that sent it or saw it again, and its line there.
+    pub place: Place,
     /// Hash of its content.
     pub hash: u128,
     /// Whether that run did not send it.

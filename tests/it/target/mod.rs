@@ -2,9 +2,11 @@
 //!
 //! - `rows`: what arrives and what is told.
 //! - `mapping`: which rows and values go where.
+//! - `again`: rows found again, by mark, as replays, from rejected ones.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
+mod again;
 mod crash;
 mod files;
 mod mapping;
@@ -19,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use zoho_crm_connector::diagnostic::Diagnostic;
 use zoho_crm_connector::emulator::Options;
 use zoho_crm_connector::secret::Secret;
-use zoho_crm_connector::target::{self, Error, Summary, TargetConfig};
+use zoho_crm_connector::target::{self, Error, Source, Start, Summary, TargetConfig};
 use zoho_crm_connector::zoho::{Client, Connection};
 
 /// stdout that can be looked at afterwards.
@@ -49,6 +51,7 @@ struct Bed {
     zylker: Zylker,
     folder: tempfile::TempDir,
     config: Value,
+    source: Source,
 }
 
 impl Bed {
@@ -62,7 +65,7 @@ impl Bed {
             {"api_name": "Accounts", "fields": [key]},
             {"api_name": "Contacts", "fields": [key]}]});
         let zylker = Zylker::start(Options { schema: Some(schema), ..options }).await;
-        Self { zylker, folder: tempfile::tempdir().expect("a folder"), config }
+        Self { zylker, folder: tempfile::tempdir().expect("a folder"), config, source: Source::Tap }
     }
 
     fn client(&self) -> Client {
@@ -91,8 +94,8 @@ impl Bed {
         let output = Output::default();
         let input = BufReader::with_capacity(64 << 10, std::io::Cursor::new(input.into_bytes()));
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        let ended =
-            target::run(config, self.client(), self.folder.path(), input, output.clone(), now, stop).await;
+        let start = Start { state_dir: self.folder.path(), source: self.source, now, shutdown: stop };
+        let ended = target::run(config, self.client(), start, input, output.clone()).await;
         (ended, output.lines())
     }
 

@@ -1,0 +1,136 @@
+//! Rows whose call was cut before its answer, found again by the mark they carry.
+//!
+//! With a `batch_tag_field` every row carries the names of ledger and batch and its input line. What is
+//! found by it was written. That nothing is found proves nothing: the job may still be in its queue, so it
+//! is looked for again until `in_doubt_wait` has passed without a change. Once some rows of a call are
+//! there, the call was executed; those that never came are `unknown`, never sent again by themselves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::error::Error;
+use super::ledger::Call;
+use super::mapping::{Route, Source};
+use super::outcome::{Action, Outcome};
+use super::write::{ByEntry, Effort, Job};
+use crate::zoho;
+use crate::zoho::api::coql::MAX_LIMIT;
+use crate::zoho::credits::coql_price;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Route {
+    /// The place of the column that gets the mark.
+    pub fn tag_place(&self) -> Option<usize> {
+        self.columns.iter().position(|column| column.source == Source::Tag)
+    }
+}
+
+impl Job<'_> {
+    /// What the marks of this batch begin with.
+    fn tag_stem(&self) -> String {
+        format!("{}-{}-", self.writer.ledger.name(), self.batch.id)
+    }
+
+    /// The mark of the row on an input line.
+    pub(super) fn tag(&self, line: u64) -> String {
+        format!("{}{line}", self.tag_stem())
+    }
+
+    /// Finds out what became of a call that may have been executed and may not be repeated.
+    ///
+    /// # Errors
+    /// In doubt, when there is no mark or nothing is found by it.
+    pub(super) async fn settle_doubt(
+        &self,
+        call: &Call,
+        source: Option<Box<zoho::Error>>,
+        effort: &mut Effort,
+    ) -> Result<ByEntry, Error> {
+        let Some(place) = self.batch.route.tag_place() else {
+            return Err(self.in_doubt(call, source).await);
+        };
+        let field = self.batch.route.columns[place].field.clone();
+        let lines = self.first_lines(call).await?;
+        tracing::info!(
+            batch = self.batch.id,
+            field,
+            "rows whose answer was lost are looked for by their mark"
+        );
+        let found = self.look_until_quiet(&field, &lines, effort).await?;
+        if !lines.iter().any(|line| found.contains_key(line)) {
+            return Err(self.in_doubt(call, source).await);
+        }
+        let outcomes = lines.iter().map(|line| match found.get(line) {
+            // The mark is of this very sending, so it was this sending that created the record.
+            Some(id) => Outcome::new(Action::Inserted).with_record(Some(id.clone())),
+            None => Outcome::unknown(
+                "the answer to this row's call was lost; other rows of the call are in Zoho, this one is not",
+            ),
+        });
+        let outcomes = outcomes.collect();
+        self.done(call, outcomes).await
+    }
+
+    /// Looks until every row is found or nothing has changed for `in_doubt_wait`.
+    async fn look_until_quiet(
+        &self,
+        field: &str,
+        lines: &[u64],
+        effort: &mut Effort,
+    ) -> Result<HashMap<u64, String>, Error> {
+        let (mut pause, mut known, mut changed) = (FIRST_PAUSE, 0, Instant::now());
+        loop {
+            let found = self.look_by_tag(field, effort).await?;
+            let wait = self.writer.config.in_doubt_wait;
+            if found.len() != known {
+                (known, changed) = (found.len(), Instant::now());
+            }
+            let left = wait.saturating_sub(changed.elapsed());
+            if left.is_zero() || lines.iter().all(|line| found.contains_key(line)) {
+                return Ok(found);
+            }
+            tokio::select! {
+                () = sleep(pause.min(left)) => {}
+                () = self.writer.shutdown.cancelled() => return Err(Error::Interrupted),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Records that carry a mark of this batch: id by input line.
+    async fn look_by_tag(&self, field: &str, effort: &mut Effort) -> Result<HashMap<u64, String>, Error> {
+        let (module, stem) = (&self.batch.route.module, self.tag_stem());
+        let mut found = HashMap::new();
+        let mut last = String::from("0");
+        loop {
+            let query = format!(
+                "select id, {field} from {module} where ({field} like '{stem}%' and id > {last}) order by id asc limit {MAX_LIMIT}"
+            );
+            let page = self.writer.client.coql(&query, MAX_LIMIT).await.map_err(|error| {
+                Error::zoho(format!("cannot look for rows of batch `{}` in {module}", self.batch.id), error)
+            })?;
+            effort.credits += coql_price(MAX_LIMIT);
+            for record in &page.records {
+                let row: Value = serde_json::from_str(record.get()).unwrap_or_default();
+                let Some(id) = row["id"].as_str() else { continue };
+                last = id.to_owned();
+                let line = row[field].as_str().and_then(|tag| tag.strip_prefix(&stem)?.parse().ok());
+                found.extend(line.map(|line| (line, id.to_owned())));
+            }
+            if !page.more_records || page.records.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Input line of the first row of each unit: the one in its mark.
+    async fn first_lines(&self, call: &Call) -> Result<Vec<u64>, Error> {
+        let mut reader = self.reader.lock().await;
+        call.units.iter().map(|unit| Ok(reader.entry(unit[0])?.line)).collect()
+    }
+}
