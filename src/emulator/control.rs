@@ -78,6 +78,7 @@ async fn stats(State(app): State<AppState>, RawQuery(query): RawQuery) -> Answer
     body["refused"] = usage.refused.into();
     body["faults"] = app.faults.count().into();
     body["tokens"] = org.tokens().minted().into();
+    body["jobs"] = org.jobs().to_json(app.clock.now_ms());
     Ok(Reply::json(200, &body))
 }
 
@@ -85,6 +86,9 @@ async fn clear_stats(State(app): State<AppState>) -> Reply {
     app.stats.clear();
     for org in &app.orgs {
         org.meter.forget_peaks();
+        let mut jobs = org.jobs();
+        jobs.read_schedule.forget_load();
+        jobs.write_schedule.forget_load();
     }
     Reply::json(200, &json!({}))
 }

@@ -32,6 +32,9 @@ pub enum Kind {
     JobFailure,
     /// The job created by this call never ends.
     StuckJob,
+    /// The job created by this call starts `milliseconds` of the emulator's clock late, a minute when
+    /// absent: with `cut_after_execute` a job that nobody knows of and that runs all the same.
+    LateJob,
     /// The result asked for by this call has expired.
     ExpiredResult,
     /// The page token sent with this call has expired.
@@ -77,7 +80,7 @@ pub struct Action {
     /// For `throttle`.
     #[serde(default)]
     pub retry_after_seconds: Option<u64>,
-    /// For `delay`.
+    /// For `delay` and `late_job`.
     #[serde(default)]
     pub milliseconds: Option<u64>,
     /// For `cut_body` and `truncated_zip`; one half when absent.

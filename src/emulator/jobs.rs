@@ -8,8 +8,10 @@
 use super::api::bulk_read::{PageToken, ReadJob};
 use super::api::bulk_write::WriteJob;
 use super::api::bulk_write::archive::Upload;
-use super::state::{App, AppState, Org};
+use super::faults::Kind;
+use super::state::{App, AppState, CallParts, Org};
 use super::value::Id;
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +29,8 @@ pub struct Jobs {
     pub writes: BTreeMap<Id, Arc<WriteJob>>,
     /// Where bulk write jobs run.
     pub write_schedule: Schedule,
-    /// Files for bulk write by id.
-    pub uploads: HashMap<String, Arc<Upload>>,
+    /// Files for bulk write by id, with the time they were uploaded.
+    pub uploads: HashMap<String, (i64, Arc<Upload>)>,
     waiting: Vec<(i64, Work)>,
 }
 
@@ -51,6 +53,11 @@ impl Work {
 }
 
 impl Jobs {
+    /// What the jobs of both kinds asked of the server up to `now`.
+    pub fn to_json(&self, now: i64) -> Json {
+        json!({"read": self.read_schedule.load(now).to_json(), "write": self.write_schedule.load(now).to_json()})
+    }
+
     /// Adds work to be done at a time, in milliseconds since 1970.
     pub fn enqueue(&mut self, starts: i64, work: Work) {
         self.waiting.push((starts, work));
@@ -98,10 +105,13 @@ pub struct JobTimes {
 }
 
 impl JobTimes {
-    /// A fifth of `total_ms` before the job is queued, the rest for its work.
-    pub fn new(total_ms: i64, side_by_side: usize) -> Self {
-        let added_ms = total_ms / 5;
-        Self { added_ms, run_ms: total_ms - added_ms, side_by_side }
+    /// The times of a job that this call creates: a fifth of a job's time before it is queued, the
+    /// rest for its work. A `late_job` fault lengthens the first part.
+    pub fn of(call: &CallParts, side_by_side: u32) -> Self {
+        let (total_ms, late) = (call.app.job_ms, call.fired.get(Kind::LateJob));
+        let late_ms = late.map_or(0, |late| late.milliseconds.unwrap_or(60_000));
+        let added_ms = total_ms / 5 + i64::try_from(late_ms).unwrap_or_default();
+        Self { added_ms, run_ms: total_ms - total_ms / 5, side_by_side: side_by_side as usize }
     }
 }
 
@@ -146,6 +156,27 @@ impl Slot {
 pub struct Schedule {
     /// When each place is free again.
     free_at: Vec<i64>,
+    /// Start and end of every job that was admitted.
+    slots: Vec<(i64, i64)>,
+}
+
+/// What jobs asked of the server, in milliseconds of the emulator's clock.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that were created.
+    pub jobs: usize,
+    /// Time during which at least one of them ran.
+    pub busy_ms: i64,
+    /// Time that they ran, added up.
+    pub work_ms: i64,
+    /// Most that ran side by side.
+    pub peak: usize,
+}
+
+impl Load {
+    fn to_json(&self) -> Json {
+        json!({"jobs": self.jobs, "busy_ms": self.busy_ms, "work_ms": self.work_ms, "peak": self.peak})
+    }
 }
 
 impl Schedule {
@@ -157,7 +188,31 @@ impl Schedule {
         let starts = queued.max(*place);
         let ends = starts + times.run_ms.max(0);
         *place = ends;
+        self.slots.push((starts, ends));
         Slot { queued, starts, ends }
+    }
+
+    /// What the jobs asked of the server up to `now`.
+    pub fn load(&self, now: i64) -> Load {
+        let mut begun: Vec<(i64, i64)> =
+            self.slots.iter().filter(|(starts, _)| *starts <= now).copied().collect();
+        begun.sort_unstable();
+        let mut load = Load { jobs: self.slots.len(), ..Load::default() };
+        let mut covered = i64::MIN;
+        for (starts, ends) in &begun {
+            let ends = (*ends).min(now);
+            load.work_ms += ends - starts;
+            load.busy_ms += (ends - (*starts).max(covered)).max(0);
+            covered = covered.max(ends);
+            let running = begun.iter().take_while(|(other, _)| other <= starts);
+            load.peak = load.peak.max(running.filter(|(_, end)| end > starts).count());
+        }
+        load
+    }
+
+    /// Forgets what was asked; running jobs keep their places.
+    pub fn forget_load(&mut self) {
+        self.slots.clear();
     }
 }
 
@@ -182,6 +237,10 @@ mod tests {
         let third = schedule.admit(6, TIMES);
         assert_eq!((first.starts, second.starts, third.starts), (10, 15, first.ends));
         assert_eq!(third.phase(50), Phase::Queued);
+        // 10 to 110 and 15 to 115 side by side, then 110 to 210.
+        let load = Load { jobs: 3, busy_ms: 200, work_ms: 300, peak: 2 };
+        assert_eq!(schedule.load(1_000), load);
+        assert_eq!(schedule.load(60), Load { busy_ms: 50, work_ms: 95, ..load });
         // Much later every place is free again.
         assert_eq!(schedule.admit(9_000, TIMES).starts, 9_010);
     }

@@ -83,6 +83,8 @@ pub struct Switches {
     pub bulk_write_altered_cells: bool,
     /// Bulk write understands ISO dates without a `format`.
     pub bulk_write_iso_dates: bool,
+    /// How long an uploaded file can be named in jobs, in seconds.
+    pub bulk_write_upload_seconds: u32,
     /// Credits of a status call, a download and an upload.
     pub bulk_call_credits: [u64; 3],
     /// Most rows one COQL call returns.
@@ -145,6 +147,7 @@ impl Default for Switches {
             bulk_write_repeated_row: None,
             bulk_write_altered_cells: false,
             bulk_write_iso_dates: false,
+            bulk_write_upload_seconds: 86_400,
             bulk_call_credits: [1, 0, 0],
             coql_rows: 2_000,
             coql_columns: 500,

@@ -4,6 +4,7 @@ use crate::common::zylker::{Answer, Zylker, answer, csv_of};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
+use zoho_crm_connector::emulator::Options;
 
 const WRITE: &str = "/crm/bulk/v8/write";
 
@@ -193,4 +194,35 @@ async fn a_create_call_without_an_answer_still_writes() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("the job did not run");
+}
+
+/// The hardest case of a lost answer: nobody knows the job, and for a minute nothing shows it either.
+#[tokio::test]
+async fn a_job_whose_answer_was_lost_may_run_a_minute_later() {
+    let zylker = Zylker::start(Options { frozen_at: Some(1_800_000_000), ..Options::default() }).await;
+    let file = upload(&zylker, &[("c.csv", "Email,Last_Name,Born\na@x.test,Ng,\n")]).await;
+    let on_create =
+        |action: &str| json!({"match": {"path_contains": "/bulk/v8/write"}, "action": {"kind": action}});
+    let rules = json!([on_create("cut_after_execute"), on_create("late_job")]);
+    zylker.emulator.app().faults.add(serde_json::from_value(rules).expect("rules"));
+    let request = zylker.request("POST", WRITE).header("content-type", "application/json");
+    assert!(request.body(contacts(&file, named()).to_string()).send().await.is_err());
+    let found = || zylker.coql("select id from Contacts where Email = 'a@x.test'");
+    zylker.advance(59);
+    assert_eq!(found().await.0, 204);
+    zylker.advance(2);
+    assert_eq!(found().await.0, 200);
+    let jobs = zylker.get("/__emulator/stats").await.1["jobs"]["write"].clone();
+    assert_eq!((&jobs["jobs"], &jobs["busy_ms"], &jobs["peak"]), (&json!(1), &json!(40), &json!(1)));
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_forgotten_after_a_day() {
+    let zylker = Zylker::with_rows(&[]).await;
+    let file = upload(&zylker, &[("c.csv", "Email,Last_Name,Born\na@x.test,Ng,\n")]).await;
+    zylker.advance(86_401);
+    let zylker = zylker.signed_in_again().await;
+    assert_eq!(code(&zylker, contacts(&file, named())).await, "INVALID_FILE_ID");
+    zylker.emulator.app().change_switches(|switches| switches.bulk_write_upload_seconds = 200_000);
+    run(&zylker, contacts(&file, named())).await;
 }

@@ -89,8 +89,7 @@ async fn create(call: Call, body: Bytes) -> Answer {
     };
     let id = call.org.write().next_id();
     let mut jobs = call.org.jobs();
-    let mut slot =
-        jobs.read_schedule.admit(now, JobTimes::new(call.app.job_ms, switches.jobs_side_by_side as usize));
+    let mut slot = jobs.read_schedule.admit(now, JobTimes::of(&call, switches.jobs_side_by_side));
     if call.fired.get(Kind::StuckJob).is_some() {
         slot.ends = i64::MAX;
     }

@@ -92,7 +92,7 @@ async fn upload(call: Call, multipart: Result<Multipart, MultipartRejection>) ->
     });
     let upload = opened.await.ok().and_then(Result::ok).ok_or_else(wrong_format)?;
     let id = call.org.write().next_id().to_string();
-    call.org.jobs().uploads.insert(id.clone(), Arc::new(upload));
+    call.org.jobs().uploads.insert(id.clone(), (call.app.clock.now_ms(), Arc::new(upload)));
     let details = json!({"file_id": id, "created_time": datetime_text(call.app.clock.now(), call.zone)});
     let body = json!({"status": "success", "code": "FILE_UPLOAD_SUCCESS", "message": "file uploaded.", "details": details});
     Ok(Reply::json(200, &body))
@@ -130,7 +130,9 @@ async fn create(call: Call, body: Bytes) -> Answer {
     call.charge(PRICE)?;
     let switches = call.app.switches();
     let known = call.org.jobs().uploads.clone();
-    let uploads = |id: &str| known.get(id).cloned();
+    let oldest = call.app.clock.now_ms() - i64::from(switches.bulk_write_upload_seconds) * 1_000;
+    let uploads =
+        |id: &str| known.get(id).filter(|(at, _)| *at > oldest).map(|(_, upload)| Arc::clone(upload));
     let request = {
         let store = call.org.read();
         let iso_dates = switches.bulk_write_iso_dates;
@@ -139,8 +141,7 @@ async fn create(call: Call, body: Bytes) -> Answer {
     let now = call.app.clock.now_ms();
     let id = call.org.write().next_id();
     let mut jobs = call.org.jobs();
-    let mut slot =
-        jobs.write_schedule.admit(now, JobTimes::new(call.app.job_ms, switches.jobs_side_by_side as usize));
+    let mut slot = jobs.write_schedule.admit(now, JobTimes::of(&call, switches.jobs_side_by_side));
     if call.fired.get(Kind::StuckJob).is_some() {
         slot.ends = i64::MAX;
     }
