@@ -140,10 +140,13 @@ fn criteria(reading: &Reading<'_>) -> Option<Value> {
     let from = reading.progress.window.from.map(text);
     let from = from.map(|time| format!("{}+00:00", time.trim_end_matches('Z')));
     let from = from.map(|time| condition(MODIFIED_TIME, "greater_equal", &time));
-    let after = reading.progress.after_id.as_deref().map(|id| condition("id", "greater_than", id));
-    match (from, after) {
-        (Some(from), Some(after)) => Some(json!({"group_operator": "and", "group": [from, after]})),
-        (one, other) => one.or(other),
+    let after = reading.progress.floor().map(|id| condition("id", "greater_than", id));
+    let upto = &reading.progress.window.bounds.upto;
+    let upto = upto.as_deref().map(|id| condition("id", "less_equal", id));
+    let mut conditions: Vec<Value> = [from, after, upto].into_iter().flatten().collect();
+    match conditions.len() {
+        0 | 1 => conditions.pop(),
+        _ => Some(json!({"group_operator": "and", "group": conditions})),
     }
 }
 

@@ -97,14 +97,15 @@ pub(super) fn refuses(error: &zoho::Error) -> bool {
 
 fn query(reading: &Reading<'_>, columns: &str, tail: &str) -> String {
     let module = &reading.plan.module;
-    let from = reading.progress.window.from.map(text);
+    let window = &reading.progress.window;
+    let from = window.from.map(text);
     let from = from.map(|time| format!("{MODIFIED_TIME} >= '{}+00:00'", time.trim_end_matches('Z')));
-    let after = reading.progress.after_id.as_ref().map(|id| format!("id > '{id}'"));
-    let condition = match (from, after) {
-        (Some(from), Some(after)) => format!("({from} and {after})"),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => "id is not null".to_owned(),
-    };
+    let after = reading.progress.floor().map(|id| format!("id > '{id}'"));
+    let upto = window.bounds.upto.as_ref().map(|id| format!("id <= '{id}'"));
+    // More than two conditions have to be bracketed pairwise.
+    let conditions = [from, after, upto].into_iter().flatten();
+    let condition = conditions.reduce(|one, other| format!("({one} and {other})"));
+    let condition = condition.unwrap_or_else(|| "id is not null".to_owned());
     format!("select {columns} from {module} where {condition}{tail}")
 }
 

@@ -17,6 +17,26 @@ pub struct Window {
     pub from: Option<DateTime<Utc>>,
     /// The server's time before the first read: the next bookmark.
     pub until: DateTime<Utc>,
+    /// The ids that are read. Not part of the STATE: a shard knows its own.
+    pub bounds: Bounds,
+}
+
+/// A range of ids: those of one shard. Without bounds it holds every id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Ids above this one.
+    pub after: Option<String>,
+    /// Ids up to this one.
+    pub upto: Option<String>,
+}
+
+impl Bounds {
+    /// Whether an id lies within.
+    pub fn hold(&self, id: &str) -> bool {
+        let precedes = |one: &str, other: &str| (one.len(), one) < (other.len(), other);
+        self.after.as_deref().is_none_or(|after| precedes(after, id))
+            && self.upto.as_deref().is_none_or(|upto| !precedes(upto, id))
+    }
 }
 
 /// How far an unfinished reading got.
@@ -86,11 +106,16 @@ impl Bookmark {
         let from = self.replication_key_value.map(|bookmark| bookmark - lookback).or(config.start_date);
         // A bookmark never goes back, whatever the server's clock does.
         let until = self.replication_key_value.map_or(now, |bookmark| bookmark.max(now));
-        Window { from, until }
+        Window { from, until, bounds: Bounds::default() }
     }
 }
 
 impl Progress {
+    /// Only rows above this id are still to be read.
+    pub fn floor(&self) -> Option<&str> {
+        self.after_id.as_deref().or(self.window.bounds.after.as_deref())
+    }
+
     fn to_value(&self) -> Value {
         let mut value = json!({
             "from": self.window.from.map(text),
@@ -165,7 +190,7 @@ impl Reader<'_> {
             rows_out.map(|rows_out| JobProgress { id, rows_out })
         });
         Ok(Some(Progress {
-            window: Window { from: self.instant(object, "from")?, until },
+            window: Window { from: self.instant(object, "from")?, until, bounds: Bounds::default() },
             way,
             fields: self.string(object, "fields")?.unwrap_or_default(),
             after_id: self.string(object, "after_id")?,
@@ -204,6 +229,13 @@ mod tests {
         assert!(error.pointer.ends_with("in_progress/method"), "{error}");
     }
 
+    #[test]
+    fn bounds_compare_ids_as_numbers() {
+        let bounds = Bounds { after: Some("9".into()), upto: Some("20".into()) };
+        assert_eq!(["9", "10", "20", "21"].map(|id| bounds.hold(id)), [false, true, true, false]);
+        assert!(Bounds::default().hold("1"));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_again(
@@ -216,7 +248,7 @@ mod tests {
             let bookmark = Bookmark {
                 replication_key_value: done.map(instant),
                 in_progress: Some(Progress {
-                    window: Window { from: from.map(instant), until: instant(until) },
+                    window: Window { from: from.map(instant), until: instant(until), bounds: Bounds::default() },
                     way: Way::BulkRead,
                     fields: "f".into(),
                     after_id: after,
