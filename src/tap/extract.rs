@@ -3,6 +3,7 @@
 //! One stream's failure does not stop the others: what can be had is had, and the run ends with the
 //! first failure. Deletes come last, so that no record follows a delete it came before.
 
+use super::bulk::jobs::Jobs;
 use super::config::TapConfig;
 use super::discover::{Skipped, readable, skips};
 use super::error::Error;
@@ -61,6 +62,8 @@ pub(super) struct Context {
     pub state_dir: PathBuf,
     pub observer: Arc<dyn Observer>,
     pub shutdown: CancellationToken,
+    /// Waits for the bulk jobs of all streams.
+    pub jobs: Jobs,
     /// The state that was handed over; what is true by now is the output's.
     pub state: Arc<State>,
     /// The modules as Zoho lists them in this run, once somebody had to ask.
@@ -83,6 +86,7 @@ impl<W: Write + Send + 'static> Sync<W> {
         let began = Instant::now();
         let output = Output::new(self.out, state.clone(), &self.config);
         let context = Context {
+            jobs: Jobs::new(self.client.clone()),
             client: self.client,
             policy: Arc::new(FieldPolicy::new(&self.config)?),
             config: Arc::new(self.config),
@@ -270,15 +274,6 @@ impl Context {
             biased;
             () = self.shutdown.cancelled() => Err(CallError::Stopped),
             answer = call => answer.map_err(CallError::Failed),
-        }
-    }
-
-    /// Waits, unless or until we are told to stop.
-    pub async fn pause(&self, time: Duration) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            () = self.shutdown.cancelled() => Err(Error::Interrupted),
-            () = tokio::time::sleep(time) => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@ use super::extract::{CallError, Context, in_stream};
 use super::output::StreamOutput;
 use super::plan::{MODIFIED_TIME, Way};
 use super::reader::{Outcome, Reading};
-use super::state::text;
+use super::state::{precedes, text};
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
 use crate::zoho::types::RecordId;
@@ -25,6 +25,9 @@ pub(super) async fn read(
     rows: Option<u64>,
 ) -> Result<Outcome, Error> {
     let plan = reading.plan;
+    // Whatever Bulk Read was about to do, this way goes on from the last id that is out.
+    reading.progress.spans.clear();
+    reading.progress.created_from = None;
     let decoder = JsonDecoder::new(&plan.columns);
     let (mut left, mut full, mut first) = (rows, FULL_PAGE, true);
     loop {
@@ -35,7 +38,9 @@ pub(super) async fn read(
             _ => FULL_PAGE,
         };
         let limit = limit.min(full);
-        let query = query(reading, &plan.fields().join(", "), &format!(" order by id asc limit {limit}"));
+        let after = reading.progress.floor();
+        let order = format!(" order by id asc limit {limit}");
+        let query = query(reading, after, &plan.fields().join(", "), &order);
         let page = match context.call(context.client.coql(&query, limit)).await {
             // Servers before v8 give 200 rows at once.
             Err(CallError::Failed(error)) if limit > FIRST_PAGE && error.code() == Some("LIMIT_EXCEEDED") => {
@@ -62,7 +67,7 @@ pub(super) async fn read(
         }
         left = left.map(|left| left.saturating_sub(page.records.len() as u64));
         if rows.is_none() && !first && has_choice(context, reading) {
-            return Ok(Outcome::Large(count(context, reading).await?));
+            return Ok(Outcome::Large(count(context, reading, reading.progress.floor()).await?));
         }
         first = false;
     }
@@ -72,9 +77,13 @@ fn has_choice(context: &Context, reading: &Reading<'_>) -> bool {
     reading.plan.ways(context.config.method, 0).0.contains(&Way::BulkRead)
 }
 
-/// Counts what is left of the window; costs one credit.
-pub(super) async fn count(context: &Context, reading: &Reading<'_>) -> Result<u64, Error> {
-    let query = query(reading, "COUNT(id)", "");
+/// Counts what follows an id in the window; costs one credit.
+pub(super) async fn count(
+    context: &Context,
+    reading: &Reading<'_>,
+    after: Option<&str>,
+) -> Result<u64, Error> {
+    let query = query(reading, after, "COUNT(id)", "");
     context.call(context.client.coql_count(&query)).await.map_err(in_stream(&reading.plan.stream))
 }
 
@@ -95,12 +104,13 @@ pub(super) fn refuses(error: &zoho::Error) -> bool {
     error.code().is_some_and(|code| CODES.contains(&code))
 }
 
-fn query(reading: &Reading<'_>, columns: &str, tail: &str) -> String {
+/// A query of what follows an id in the window.
+pub(super) fn query(reading: &Reading<'_>, after: Option<&str>, columns: &str, tail: &str) -> String {
     let module = &reading.plan.module;
     let window = &reading.progress.window;
     let from = window.from.map(text);
     let from = from.map(|time| format!("{MODIFIED_TIME} >= '{}+00:00'", time.trim_end_matches('Z')));
-    let after = reading.progress.floor().map(|id| format!("id > '{id}'"));
+    let after = after.map(|id| format!("id > '{id}'"));
     let upto = window.bounds.upto.as_ref().map(|id| format!("id <= '{id}'"));
     // More than two conditions have to be bracketed pairwise.
     let conditions = [from, after, upto].into_iter().flatten();
@@ -130,24 +140,4 @@ fn ascends(before: Option<&str>, records: &[Box<RawValue>]) -> bool {
         }
         None => false,
     })
-}
-
-/// Whether one id is smaller than the other, as numbers.
-pub(super) fn precedes(one: &[u8], other: &[u8]) -> bool {
-    (one.len(), one) < (other.len(), other)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_compare_as_numbers() {
-        assert!(
-            precedes(b"9", b"10")
-                && precedes(b"", b"1")
-                && !precedes(b"10", b"10")
-                && !precedes(b"11", b"10")
-        );
-    }
 }

@@ -35,8 +35,7 @@ pub(super) async fn read(
     output: &mut StreamOutput,
 ) -> Result<Outcome, Error> {
     let plan = reading.plan;
-    reading.progress.after_id = None;
-    reading.progress.job = None;
+    reading.progress.begin_again();
     let decoder = JsonDecoder::new(&plan.columns);
     let mut listed = Listing::default();
     let mut query = query(reading, plan.fields());

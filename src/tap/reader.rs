@@ -41,7 +41,7 @@ impl<'a> Reading<'a> {
             window.from = None;
         }
         let done = bookmark.replication_key_value;
-        let fresh = Progress { window, way: Way::Coql, fields: fields.clone(), after_id: None, job: None };
+        let fresh = Progress::new(window, fields.clone());
         let progress = match bookmark.in_progress {
             Some(progress) if progress.fields == fields => {
                 tracing::info!(stream = plan.stream, "goes on where the run before it stopped");
@@ -84,11 +84,6 @@ impl<'a> Reading<'a> {
     fn to_value(&self, bookmark: Bookmark) -> Value {
         bookmark.to_value(self.plan.replication_key.as_deref())
     }
-
-    /// Whether rows of this window went out before: then only what follows them is read.
-    fn is_begun(&self) -> bool {
-        self.progress.after_id.is_some() || self.progress.job.is_some()
-    }
 }
 
 /// Reads the module of a stream; answers by which ways.
@@ -128,7 +123,7 @@ async fn by_ways(
     let mut tried: Vec<(Way, String)> = Vec::new();
     loop {
         let (mut ways, mut reasons) = reading.plan.ways(context.config.method, rows.unwrap_or(0));
-        if reading.progress.job.is_some() {
+        if reading.progress.has_jobs() {
             ways.sort_by_key(|way| *way != Way::BulkRead);
         }
         let Some(way) = ways.into_iter().find(|way| tried.iter().all(|(tried, _)| tried != way)) else {
@@ -140,7 +135,7 @@ async fn by_ways(
         let before = output.rows();
         let outcome = match way {
             Way::Coql => incremental::read(context, reading, output, rows).await?,
-            Way::BulkRead => bulk::read(context, reading, output).await?,
+            Way::BulkRead => bulk::read(context, reading, output, rows).await?,
             Way::Records => list::read(context, reading, output).await?,
         };
         if output.rows() > before && !used.contains(&way) {
@@ -167,10 +162,10 @@ async fn by_ways(
 async fn expected(context: &Context, reading: &Reading<'_>) -> Result<Option<u64>, Error> {
     let (ways, _) = reading.plan.ways(context.config.method, 0);
     let increment = reading.progress.window.from.is_some();
-    if increment || reading.is_begun() || ways.len() < 2 || !ways.contains(&Way::Coql) {
+    if increment || reading.progress.is_begun() || ways.len() < 2 || !ways.contains(&Way::Coql) {
         return Ok(None);
     }
-    match incremental::count(context, reading).await {
+    match incremental::count(context, reading, reading.progress.floor()).await {
         Ok(rows) => {
             context.observer.expects(&reading.plan.stream, rows);
             Ok(Some(rows))

@@ -33,9 +33,9 @@ pub struct Bounds {
 impl Bounds {
     /// Whether an id lies within.
     pub fn hold(&self, id: &str) -> bool {
-        let precedes = |one: &str, other: &str| (one.len(), one) < (other.len(), other);
-        self.after.as_deref().is_none_or(|after| precedes(after, id))
-            && self.upto.as_deref().is_none_or(|upto| !precedes(upto, id))
+        let id = id.as_bytes();
+        self.after.as_ref().is_none_or(|after| precedes(after.as_bytes(), id))
+            && self.upto.as_ref().is_none_or(|upto| !precedes(upto.as_bytes(), id))
     }
 }
 
@@ -50,17 +50,55 @@ pub struct Progress {
     pub fields: String,
     /// Every record up to this id is out.
     pub after_id: Option<String>,
-    /// The bulk job being read, and how much of its file is out.
-    pub job: Option<JobProgress>,
+    /// Every record created before this instant is out; only where a server takes no criteria on ids.
+    pub created_from: Option<DateTime<Utc>>,
+    /// What follows, divided among bulk jobs: each span begins where the one before it ends, so that no
+    /// state can leave a gap, and the last one has no end.
+    pub spans: Vec<Span>,
 }
 
-/// How much of a bulk job's file is out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobProgress {
-    /// The job.
-    pub id: String,
-    /// Rows of its file that are out.
+/// A part of a reading: what one bulk job reads, or several, each some of the columns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Span {
+    /// The last that belongs to it; none: everything that follows.
+    pub up_to: Option<Edge>,
+    /// Its jobs; none yet if empty.
+    pub jobs: Vec<String>,
+    /// Rows of their result that are out.
     pub rows_out: u64,
+}
+
+/// Where a span ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edge {
+    /// With this id.
+    Id(String),
+    /// Before this instant of creation.
+    Created(DateTime<Utc>),
+}
+
+impl Progress {
+    /// A reading that has not begun.
+    pub fn new(window: Window, fields: String) -> Self {
+        let (after_id, created_from, spans) = (None, None, Vec::new());
+        Self { window, way: Way::Coql, fields, after_id, created_from, spans }
+    }
+
+    /// Whether rows of this window are out or paid for: then only what follows them is read.
+    pub fn is_begun(&self) -> bool {
+        self.after_id.is_some() || self.created_from.is_some() || !self.spans.is_empty()
+    }
+
+    /// Whether jobs that are paid for wait to be read.
+    pub fn has_jobs(&self) -> bool {
+        self.spans.iter().any(|span| !span.jobs.is_empty())
+    }
+
+    /// Forgets everything but what is read: the window from its start.
+    pub fn begin_again(&mut self) {
+        (self.after_id, self.created_from) = (None, None);
+        self.spans.clear();
+    }
 }
 
 /// The bookmark of a stream.
@@ -79,12 +117,12 @@ impl Bookmark {
     /// When it holds something that is not understood: better refused than read wrongly.
     pub fn read(state: &State, stream: &str, replication_key: Option<&str>) -> Result<Self, StateError> {
         let Some(value) = state.bookmark(stream) else { return Ok(Self::default()) };
-        let reader = Reader { stream, value };
+        let place = Place { pointer: format!("/bookmarks/{stream}"), value };
         let older = replication_key.filter(|key| value.get(key).is_some());
         let key =
             if value.get("replication_key_value").is_some() { Some("replication_key_value") } else { older };
-        let replication_key_value = key.map(|key| reader.instant(value, key)).transpose()?.flatten();
-        Ok(Self { replication_key_value, in_progress: reader.progress()? })
+        let replication_key_value = key.map(|key| place.at(key).instant()).transpose()?.flatten();
+        Ok(Self { replication_key_value, in_progress: place.at("in_progress").progress()? })
     }
 
     /// The bookmark as it stands in STATE.
@@ -126,11 +164,29 @@ impl Progress {
         if let Some(id) = &self.after_id {
             value["after_id"] = id.as_str().into();
         }
-        if let Some(job) = &self.job {
-            value["job_id"] = job.id.as_str().into();
-            value["rows_out"] = job.rows_out.into();
+        if let Some(time) = self.created_from {
+            value["created_from"] = text(time).into();
+        }
+        if !self.spans.is_empty() {
+            value["windows"] = self.spans.iter().map(Span::to_value).collect();
         }
         value
+    }
+}
+
+impl Span {
+    fn to_value(&self) -> Value {
+        let mut value = Map::new();
+        match &self.up_to {
+            Some(Edge::Id(id)) => drop(value.insert("up_to_id".into(), id.as_str().into())),
+            Some(Edge::Created(time)) => drop(value.insert("created_before".into(), text(*time).into())),
+            None => {}
+        }
+        if !self.jobs.is_empty() {
+            value.insert("job_ids".into(), self.jobs.clone().into());
+            value.insert("rows_out".into(), self.rows_out.into());
+        }
+        value.into()
     }
 }
 
@@ -139,63 +195,145 @@ pub fn text(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Reads one bookmark, with errors that name the place.
-struct Reader<'a> {
-    stream: &'a str,
+/// Whether one id is smaller than the other, as numbers.
+pub fn precedes(one: &[u8], other: &[u8]) -> bool {
+    (one.len(), one) < (other.len(), other)
+}
+
+/// A place in a state, which its errors name.
+struct Place<'a> {
+    pointer: String,
     value: &'a Value,
 }
 
-impl Reader<'_> {
-    fn error(&self, place: &str, found: &Value, expected: &'static str) -> StateError {
-        StateError::new(format!("/bookmarks/{}/{place}", self.stream), found, expected)
+impl<'a> Place<'a> {
+    fn at(&self, key: &str) -> Place<'a> {
+        Place { pointer: format!("{}/{key}", self.pointer), value: &self.value[key] }
     }
 
-    fn instant(&self, object: &Value, key: &str) -> Result<Option<DateTime<Utc>>, StateError> {
-        match &object[key] {
+    fn error(&self, expected: &'static str) -> StateError {
+        StateError::new(&self.pointer, self.value, expected)
+    }
+
+    /// What stands there, if anything; `read` says none for what it does not understand.
+    fn read<T>(
+        &self,
+        expected: &'static str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, StateError> {
+        match self.value {
             Value::Null => Ok(None),
-            found => found
-                .as_str()
-                .and_then(epoch_seconds)
-                .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
-                .map(Some)
-                .ok_or_else(|| {
-                    self.error(key, found, "a time with its offset, such as `2026-03-01T00:00:00Z`")
-                }),
+            value => read(value).map(Some).ok_or_else(|| self.error(expected)),
         }
     }
 
-    fn string(&self, object: &Value, key: &str) -> Result<Option<String>, StateError> {
-        match &object[key] {
-            Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text.clone())),
-            found => Err(self.error(&format!("in_progress/{key}"), found, "a string")),
-        }
+    fn instant(&self) -> Result<Option<DateTime<Utc>>, StateError> {
+        self.read("a time with its offset, such as `2026-03-01T00:00:00Z`", |value| {
+            DateTime::from_timestamp(value.as_str().and_then(epoch_seconds)?, 0)
+        })
+    }
+
+    fn string(&self) -> Result<Option<String>, StateError> {
+        self.read("a string", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// An id goes into queries as it is: nothing but digits may.
+    fn id(&self) -> Result<Option<String>, StateError> {
+        let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        self.read("an id, a string of digits", |value| value.as_str().filter(digits).map(str::to_owned))
     }
 
     fn progress(&self) -> Result<Option<Progress>, StateError> {
-        let object = &self.value["in_progress"];
-        if object.is_null() {
+        if self.value.is_null() {
             return Ok(None);
         }
-        let until = self.instant(object, "until")?;
-        let until = until.ok_or_else(|| self.error("in_progress/until", &object["until"], "a time"))?;
-        let way = object["method"].as_str().and_then(Way::from_name);
-        let way = way.ok_or_else(|| {
-            self.error("in_progress/method", &object["method"], "`bulk_read`, `coql` or `records`")
-        })?;
-        let job = self.string(object, "job_id")?.map(|id| {
-            let rows_out = object["rows_out"].as_u64();
-            let rows_out = rows_out
-                .ok_or_else(|| self.error("in_progress/rows_out", &object["rows_out"], "a number of rows"));
-            rows_out.map(|rows_out| JobProgress { id, rows_out })
-        });
-        Ok(Some(Progress {
-            window: Window { from: self.instant(object, "from")?, until, bounds: Bounds::default() },
+        let until = self.at("until");
+        let until = until.instant()?.ok_or_else(|| until.error("a time"))?;
+        let way = self.at("method");
+        let way = way
+            .value
+            .as_str()
+            .and_then(Way::from_name)
+            .ok_or_else(|| way.error("`bulk_read`, `coql` or `records`"))?;
+        let progress = Progress {
+            window: Window { from: self.at("from").instant()?, until, bounds: Bounds::default() },
             way,
-            fields: self.string(object, "fields")?.unwrap_or_default(),
-            after_id: self.string(object, "after_id")?,
-            job: job.transpose()?,
-        }))
+            fields: self.at("fields").string()?.unwrap_or_default(),
+            after_id: self.at("after_id").id()?,
+            created_from: self.at("created_from").instant()?,
+            spans: self.spans()?,
+        };
+        self.check(&progress)?;
+        Ok(Some(progress))
+    }
+
+    /// The spans; states of older taps hold one job and no list.
+    fn spans(&self) -> Result<Vec<Span>, StateError> {
+        let jobs: Vec<String> = self.at("job_id").id()?.into_iter().collect();
+        if !jobs.is_empty() {
+            let rows_out = self.at("rows_out");
+            let rows_out = rows_out.rows()?.ok_or_else(|| rows_out.error("a number of rows"))?;
+            return Ok(vec![Span { up_to: None, jobs, rows_out }]);
+        }
+        let list = self.at("windows");
+        let spans = list.read("a list of windows", Value::as_array)?;
+        let spans = spans.into_iter().flatten().enumerate();
+        spans.map(|(at, value)| Place { pointer: format!("{}/{at}", list.pointer), value }.span()).collect()
+    }
+
+    fn span(&self) -> Result<Span, StateError> {
+        if !self.value.is_object() {
+            return Err(self.error("an object"));
+        }
+        let up_to = match (self.at("up_to_id").id()?, self.at("created_before").instant()?) {
+            (Some(_), Some(_)) => return Err(self.error("a window with one end")),
+            (id, time) => id.map(Edge::Id).or(time.map(Edge::Created)),
+        };
+        let list = self.at("job_ids");
+        let ids = list.read("a list of job ids", Value::as_array)?.into_iter().flatten().enumerate();
+        let ids = ids.map(|(at, value)| {
+            let place = Place { pointer: format!("{}/{at}", list.pointer), value };
+            place.id()?.ok_or_else(|| place.error("an id, a string of digits"))
+        });
+        let jobs = ids.collect::<Result<Vec<_>, _>>()?;
+        let rows_out = self.at("rows_out");
+        let rows = rows_out.rows()?.unwrap_or(0);
+        if rows > 0 && jobs.is_empty() {
+            return Err(rows_out.error("absent where there is no job whose rows they are"));
+        }
+        Ok(Span { up_to, jobs, rows_out: rows })
+    }
+
+    fn rows(&self) -> Result<Option<u64>, StateError> {
+        self.read("a number of rows", Value::as_u64)
+    }
+
+    /// Windows that would leave out or repeat what lies between them are no state of ours.
+    fn check(&self, progress: &Progress) -> Result<(), StateError> {
+        let mut before = match (&progress.after_id, progress.created_from) {
+            (Some(_), Some(_)) => {
+                return Err(self.at("created_from").error("absent where there is an `after_id`"));
+            }
+            (id, time) => id.clone().map(Edge::Id).or(time.map(Edge::Created)),
+        };
+        for (at, span) in (1..).zip(&progress.spans) {
+            let place = Place { pointer: format!("{}/windows/{}", self.pointer, at - 1), value: self.value };
+            let place = Place { value: &self.value["windows"][at - 1], ..place };
+            if span.up_to.is_none() != (at == progress.spans.len()) {
+                return Err(place.error("a window with an end, or the last one, without"));
+            }
+            let follows = match (&before, &span.up_to) {
+                (_, None) | (None, _) => true,
+                (Some(Edge::Id(one)), Some(Edge::Id(other))) => precedes(one.as_bytes(), other.as_bytes()),
+                (Some(Edge::Created(one)), Some(Edge::Created(other))) => one < other,
+                _ => false,
+            };
+            if !follows {
+                return Err(place.error("a window that ends after the one before it"));
+            }
+            before = span.up_to.clone();
+        }
+        Ok(())
     }
 }
 
@@ -229,11 +367,85 @@ mod tests {
         assert!(error.pointer.ends_with("in_progress/method"), "{error}");
     }
 
+    /// Where a reading may stand: a start, and spans that end one after another.
+    fn place() -> impl Strategy<Value = (Option<String>, Option<DateTime<Utc>>, Vec<Span>)> {
+        let jobs = || (proptest::collection::vec("[0-9]{19}", 0..3), any::<u32>());
+        let edges = proptest::collection::btree_set(1u32..4_000_000_000, 0..5);
+        (edges, proptest::collection::vec(jobs(), 5), any::<bool>(), any::<bool>()).prop_map(
+            |(edges, jobs, by_time, is_begun)| {
+                let edge = |at: u32| match by_time {
+                    true => Edge::Created(instant(at.into())),
+                    false => Edge::Id(at.to_string()),
+                };
+                let mut edges = edges.into_iter();
+                let (after_id, created_from) = match edges.next().filter(|_| is_begun).map(edge) {
+                    Some(Edge::Id(id)) => (Some(id), None),
+                    Some(Edge::Created(time)) => (None, Some(time)),
+                    None => (None, None),
+                };
+                let ends: Vec<Option<Edge>> = edges.map(|at| Some(edge(at))).chain([None]).collect();
+                let spans = ends.into_iter().zip(jobs).map(|(up_to, (jobs, rows))| {
+                    let rows_out = if jobs.is_empty() { 0 } else { rows.into() };
+                    Span { up_to, jobs, rows_out }
+                });
+                (after_id, created_from, spans.collect())
+            },
+        )
+    }
+
     #[test]
-    fn bounds_compare_ids_as_numbers() {
-        let bounds = Bounds { after: Some("9".into()), upto: Some("20".into()) };
-        assert_eq!(["9", "10", "20", "21"].map(|id| bounds.hold(id)), [false, true, true, false]);
-        assert!(Bounds::default().hold("1"));
+    fn ids_compare_as_numbers() {
+        assert!(precedes(b"9", b"10") && precedes(b"", b"1"));
+        assert!(!precedes(b"10", b"10") && !precedes(b"11", b"10"));
+    }
+
+    #[test]
+    fn the_form_before_windows_is_one_window_without_an_end() {
+        let older = json!({"in_progress": {"from": null, "until": "2026-03-01T00:00:00Z", "method": "bulk_read",
+            "fields": "f", "after_id": "17", "job_id": "4876000000000001", "rows_out": 3}});
+        let progress = Bookmark::read(&state(older), "Leads", None).expect("reads").in_progress.expect("one");
+        assert_eq!(progress.after_id.as_deref(), Some("17"));
+        assert_eq!(
+            progress.spans,
+            [Span { up_to: None, jobs: vec!["4876000000000001".into()], rows_out: 3 }]
+        );
+    }
+
+    #[test]
+    fn edited_windows_are_read_or_refused_with_their_place() {
+        let read = |more: Value| {
+            let mut value = json!({"until": "2026-03-01T00:00:00Z", "method": "bulk_read"});
+            value.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            Bookmark::read(&state(json!({"in_progress": value})), "Leads", None)
+        };
+        for good in [
+            json!({"windows": []}),
+            json!({"after_id": "9", "windows": [{"up_to_id": "10"}, {}]}),
+            json!({"created_from": "2026-01-01T00:00:00Z", "windows": [{"job_ids": ["7"]}], "mine": 1}),
+        ] {
+            assert!(read(good.clone()).is_ok(), "{good}");
+        }
+        for (bad, place) in [
+            (json!({"after_id": "1' or id > '0"}), "after_id"),
+            (json!({"after_id": 17}), "after_id"),
+            (json!({"from": "yesterday"}), "from"),
+            (json!({"windows": {}}), "windows"),
+            (json!({"windows": [7]}), "windows/0"),
+            (json!({"windows": [{"up_to_id": "9"}]}), "windows/0"),
+            (json!({"windows": [{}, {}]}), "windows/0"),
+            (json!({"after_id": "10", "windows": [{"up_to_id": "9"}, {}]}), "windows/0"),
+            (
+                json!({"windows": [{"up_to_id": "9"}, {"created_before": "2026-01-01T00:00:00Z"}, {}]}),
+                "windows/1",
+            ),
+            (json!({"windows": [{"job_ids": [7]}]}), "windows/0/job_ids/0"),
+            (json!({"windows": [{"job_ids": ["7"], "rows_out": -1}]}), "windows/0/rows_out"),
+            (json!({"windows": [{"rows_out": 5}]}), "windows/0/rows_out"),
+            (json!({"after_id": "1", "created_from": "2026-01-01T00:00:00Z"}), "created_from"),
+        ] {
+            let error = read(bad.clone()).expect_err("is refused");
+            assert_eq!(error.pointer, format!("/bookmarks/Leads/in_progress/{place}"), "{bad}");
+        }
     }
 
     proptest! {
@@ -242,19 +454,14 @@ mod tests {
             done in proptest::option::of(0i64..4_000_000_000),
             from in proptest::option::of(0i64..4_000_000_000),
             until in 0i64..4_000_000_000,
-            after in proptest::option::of("[0-9]{1,19}"),
-            job in proptest::option::of(("[0-9]{19}", any::<u32>())),
+            way in proptest::sample::select(Way::ALL.to_vec()),
+            place in place(),
         ) {
-            let bookmark = Bookmark {
-                replication_key_value: done.map(instant),
-                in_progress: Some(Progress {
-                    window: Window { from: from.map(instant), until: instant(until), bounds: Bounds::default() },
-                    way: Way::BulkRead,
-                    fields: "f".into(),
-                    after_id: after,
-                    job: job.map(|(id, rows)| JobProgress { id, rows_out: rows.into() }),
-                }),
-            };
+            let (after_id, created_from, spans) = place;
+            let (from, until) = (from.map(instant), instant(until));
+            let window = Window { from, until, bounds: Bounds::default() };
+            let progress = Progress { way, after_id, created_from, spans, ..Progress::new(window, "f".into()) };
+            let bookmark = Bookmark { replication_key_value: done.map(instant), in_progress: Some(progress) };
             let written = state(bookmark.to_value(Some("Modified_Time")));
             prop_assert_eq!(Bookmark::read(&written, "Leads", Some("Modified_Time")).expect("reads"), bookmark);
         }

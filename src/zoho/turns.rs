@@ -1,7 +1,8 @@
 //! Turns for what a server takes only so often a minute: the result files of bulk jobs.
 //!
 //! Follows "Bulk Read, Limitations" (downloads per minute). Whoever is needed soonest goes first, not
-//! whoever came first: a file that rows are waiting for passes one that was fetched ahead.
+//! whoever came first: a file that rows are waiting for passes one that was fetched ahead, unless
+//! that one has waited long already.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,25 +20,27 @@ pub(super) struct Turns {
 #[derive(Default)]
 struct State {
     starts: VecDeque<Instant>,
-    /// By rank, then by when they came.
-    waiting: BTreeSet<(u32, u64)>,
+    /// By when they came, each rank counting as some time, then by number.
+    waiting: BTreeSet<(Instant, u64)>,
     next: u64,
 }
 
 /// A place in the line, given up on drop.
 struct Place<'t> {
     turns: &'t Turns,
-    key: (u32, u64),
+    key: (Instant, u64),
 }
 
 impl Turns {
     const WINDOW: Duration = Duration::from_secs(60);
+    /// How much later than it came a rank has come, as it were.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     pub(super) fn new(per_minute: usize) -> Self {
         Self { per_minute: per_minute.max(1), state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Waits for a turn and takes it; the lowest rank goes first.
+    /// Waits for a turn and takes it; lower ranks go first.
     pub(super) async fn wait(&self, rank: u32) {
         let place = self.line_up(rank);
         loop {
@@ -57,7 +60,7 @@ impl Turns {
 
     fn line_up(&self, rank: u32) -> Place<'_> {
         let mut state = self.lock();
-        let key = (rank, state.next);
+        let key = (Instant::now() + Self::PATIENCE * rank, state.next);
         state.next += 1;
         state.waiting.insert(key);
         Place { turns: self, key }
@@ -65,7 +68,7 @@ impl Turns {
 
     /// Takes a turn. `Err` says when the next one is free to whoever is first in line, and nothing to
     /// the others.
-    fn try_take(&self, key: (u32, u64)) -> Result<(), Option<Instant>> {
+    fn try_take(&self, key: (Instant, u64)) -> Result<(), Option<Instant>> {
         let mut state = self.lock();
         if state.waiting.first() != Some(&key) {
             return Err(None);
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_needed_soonest_goes_first_and_who_gives_up_holds_nobody_up() {
+    async fn who_is_needed_soonest_goes_first_and_nobody_waits_forever() {
         let turns = Arc::new(Turns::new(1));
         turns.wait(0).await;
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -126,13 +129,15 @@ mod tests {
                 order.lock().expect("not poisoned").push(rank);
             })
         };
-        let waiting: Vec<_> = [3, 0, 2, 1].map(line_up).into();
+        let mut waiting: Vec<_> = [3, 0, 2].map(line_up).into();
+        tokio::time::sleep(Duration::from_secs(21)).await;
+        waiting.push(line_up(1));
         tokio::time::sleep(Duration::from_secs(1)).await;
         // The one that would be next gives up.
         waiting[1].abort();
         for task in waiting {
             let _ = task.await;
         }
-        assert_eq!(*order.lock().expect("not poisoned"), [1, 2, 3]);
+        assert_eq!(*order.lock().expect("not poisoned"), [2, 1, 3]);
     }
 }

@@ -18,6 +18,7 @@
 //! - `samples`: every file of `sample_configs/`, run as its README says.
 //! - `side_by_side`: streams that are read at the same time.
 //! - `tap`: discovery and sync, by the real program against the emulator.
+//! - `windows`: more rows than one bulk job takes, by several jobs at once.
 
 #![allow(missing_docs)]
 
@@ -44,3 +45,4 @@ mod samples;
 mod side_by_side;
 mod tap;
 mod target;
+mod windows;
