@@ -18,9 +18,6 @@ use super::outcome::Outcome;
 use super::preflight::MatchKey;
 use super::replay::Change;
 
-/// Most bytes of row bodies in a batch: what surely compresses to less than the 25 MB of a bulk write zip.
-const MAX_BATCH_BYTES: usize = 64 << 20;
-
 /// How many entries that need no sending a batch holds for each row it may send.
 const DECIDED_PER_ROW: usize = 4;
 
@@ -165,6 +162,11 @@ impl OpenBatch {
         }
     }
 
+    /// Whether a row with the match value of the entry is in the batch already.
+    pub fn has_twin(&self, entry: &Entry) -> bool {
+        entry.step == Step::Send && entry.match_key.is_some_and(|key| self.keys.contains_key(&key.folded))
+    }
+
     /// Appends an entry.
     ///
     /// # Errors
@@ -185,9 +187,9 @@ impl OpenBatch {
     }
 
     /// Whether the batch takes no more.
-    pub fn is_full(&self, batch_rows: usize) -> bool {
+    pub fn is_full(&self, batch_rows: usize, batch_bytes: usize) -> bool {
         self.to_send >= batch_rows
-            || self.bytes >= MAX_BATCH_BYTES
+            || self.bytes >= batch_bytes
             || self.entries as usize >= batch_rows.saturating_mul(DECIDED_PER_ROW)
     }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::config::Operation;
 use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
+use super::mapping::LookupBy;
 use super::matching::{self, IDENTIFYING_COLUMNS, Identity};
 use super::outcome::Outcome;
 use super::plan::{self, BULK_JOB_CREDITS};
@@ -64,7 +65,8 @@ impl Job<'_> {
             let id = JobId::from(call.job.clone().unwrap_or_default());
             let job = self.poll(&id).await?;
             let JobState::Failure(failure) = &job.status else {
-                let outcomes = self.read_result(&job, &id, &call, &upload).await?;
+                let mut outcomes = self.read_result(&job, &id, &call, &upload).await?;
+                self.name_keys(&call.units, &mut outcomes).await?;
                 let _ = std::fs::remove_file(&upload.path);
                 return self.done(&call, outcomes).await;
             };
@@ -75,6 +77,26 @@ impl Job<'_> {
             call = Call { progress: Progress::Intent, job: None, resent: true, ..call };
         }
         Err(Error::Internal("an endless loop ended".to_owned()))
+    }
+
+    /// Says of rows that were refused because of a parent which one they named.
+    async fn name_keys(&self, units: &[Unit], outcomes: &mut [Outcome]) -> Result<(), Error> {
+        let route = &self.batch.route;
+        for (unit, outcome) in units.iter().zip(outcomes) {
+            let blamed = outcome.field.as_ref().and_then(|field| route.column(field));
+            let Some((place, lookup)) =
+                blamed.and_then(|place| Some((place, route.columns[place].lookup.as_ref()?)))
+            else {
+                continue;
+            };
+            if let Some(key) = self.key_of(unit, place).await? {
+                let LookupBy { module, field, .. } = lookup;
+                let said = outcome.message.take().unwrap_or_default();
+                outcome.message =
+                    Some(format!("{module} has no record, or several, with {field} \"{key}\" ({said})"));
+            }
+        }
+        Ok(())
     }
 
     /// A failed job of rows that may be repeated ends the run; else its rows are unknown, never sent twice.

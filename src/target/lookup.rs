@@ -2,11 +2,11 @@
 //!
 //! Bulk Write does this by itself (`find_by`); for record calls COQL is asked, 50 values a query, which is
 //! what all versions of the limits page agree on. A key that finds nothing, or more than one record, is
-//! reported, never guessed. Follows the v8 page "COQL".
+//! reported, never guessed. Which keys are asked for, and when, is in `resolve`. Follows the v8 page "COQL".
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::Error;
 use super::outcome::Outcome;
@@ -29,12 +29,20 @@ pub struct Question<'a> {
     pub field: &'a str,
     /// Whether values are written without quotes.
     pub numeric: bool,
+    /// Further fields that are wanted.
+    pub more: &'a [String],
 }
 
 /// What was found: ids by key.
 #[derive(Debug, Default)]
 pub struct Found {
     ids: HashMap<String, Vec<String>>,
+    /// Keys that were asked for.
+    asked: HashSet<String>,
+    /// The records, where further fields were wanted.
+    records: HashMap<String, Map<String, Value>>,
+    /// Why a missing record could not be created.
+    refused: HashMap<String, String>,
 }
 
 /// A key without exactly one record.
@@ -73,6 +81,37 @@ impl Found {
         }
     }
 
+    /// The record of an id, with the further fields that were wanted.
+    pub fn record(&self, id: &str) -> Option<&Map<String, Value>> {
+        self.records.get(id)
+    }
+
+    /// Those of `keys` that nobody asked for yet, each once.
+    pub fn unknown(&self, keys: impl IntoIterator<Item = String>) -> Vec<String> {
+        let new = keys.into_iter().filter(|key| !key.is_empty() && !self.asked.contains(key));
+        new.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Those of `keys` that no record has.
+    pub fn missing(&self, keys: &[String]) -> Vec<String> {
+        keys.iter().filter(|key| self.id(key) == Err(Missing::None)).cloned().collect()
+    }
+
+    /// Notes that a missing record was created.
+    pub fn created(&mut self, key: &str, id: &str) {
+        self.add(key.to_owned(), id);
+    }
+
+    /// Notes why a missing record was not created.
+    pub fn refuse(&mut self, key: &str, why: String) {
+        self.refused.insert(key.to_owned(), why);
+    }
+
+    /// Why a missing record was not created, if that was tried.
+    pub fn refusal(&self, key: &str) -> Option<&str> {
+        self.refused.get(key).map(String::as_str)
+    }
+
     fn add(&mut self, key: String, id: &str) {
         let fold = folded(&key);
         for name in [Some(fold).filter(|fold| *fold != key), Some(key)].into_iter().flatten() {
@@ -89,18 +128,17 @@ fn folded(key: &str) -> String {
     format!("\0{}", key.trim().to_lowercase())
 }
 
-/// Finds the records of `keys`.
+/// Finds the records of `keys` and adds them to what was found before.
 ///
 /// # Errors
 /// When a query fails.
 pub async fn ask(
     client: &Client,
     question: Question<'_>,
-    keys: impl Iterator<Item = String>,
+    keys: &[String],
+    found: &mut Found,
     effort: &mut Effort,
-) -> Result<Found, Error> {
-    let keys: Vec<String> = keys.filter(|key| !key.is_empty()).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut found = Found::default();
+) -> Result<(), Error> {
     for some in keys.chunks(VALUES_PER_QUERY) {
         let query = query(question, some);
         let page = client.coql(&query, ROWS_PER_QUERY).await.map_err(|error| {
@@ -115,9 +153,18 @@ pub async fn ask(
                 continue;
             };
             found.add(key, &id);
+            if !question.more.is_empty() {
+                found.records.insert(id, row);
+            }
         }
+        found.asked.extend(some.iter().cloned());
     }
-    Ok(found)
+    Ok(())
+}
+
+/// Credits of the queries for so many keys.
+pub fn price(keys: usize) -> u64 {
+    keys.div_ceil(VALUES_PER_QUERY) as u64
 }
 
 fn query(question: Question<'_>, keys: &[String]) -> String {
@@ -129,8 +176,12 @@ fn query(question: Question<'_>, keys: &[String]) -> String {
         }
     };
     let list: Vec<String> = keys.iter().map(literal).collect();
+    let mut fields = vec!["id"];
+    fields.extend((question.field != "id").then_some(question.field));
+    fields.extend(question.more.iter().map(String::as_str).filter(|name| *name != question.field));
     format!(
-        "select id, {field} from {module} where {field} in ({list}) limit {ROWS_PER_QUERY}",
+        "select {fields} from {module} where {field} in ({list}) limit {ROWS_PER_QUERY}",
+        fields = fields.join(", "),
         field = question.field,
         module = question.module,
         list = list.join(", ")
@@ -143,7 +194,7 @@ mod tests {
 
     #[test]
     fn keys_are_quoted_unless_they_are_numbers() {
-        let question = Question { module: "Accounts", field: "Name", numeric: false };
+        let question = Question { module: "Accounts", field: "Name", numeric: false, more: &[] };
         let text = query(question, &["O'Neil".into(), "b\\".into()]);
         assert_eq!(text, r"select id, Name from Accounts where Name in ('O\'Neil', 'b\\') limit 200");
         assert!(query(Question { numeric: true, ..question }, &["7".into()]).contains("in (7)"));

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::check::Check;
 use super::config::{ConfigError, FieldRule, Nulls, Operation, StreamTarget, child};
 use super::metadata::{Metadata, ModuleMeta};
 use super::operation;
@@ -103,7 +104,7 @@ pub fn compile(
     let bulk = meta.takes_bulk_write()
         && choice.match_on.len() <= 1
         && unmapped.is_empty()
-        && columns.iter().all(Column::fits_bulk);
+        && columns.iter().all(|column| column.fits_bulk() && finds_parent(column, metadata));
     let route = Route {
         stream: shape.stream.to_owned(),
         module: meta.module.api_name.clone(),
@@ -156,6 +157,14 @@ fn unmapped_mandatory(columns: &[Column], operation: Operation, meta: &ModuleMet
         field.system_mandatory && columns.iter().all(|column| column.field != field.api_name)
     };
     meta.fields.iter().filter(unmapped).map(|field| field.api_name.clone()).collect()
+}
+
+/// Whether a bulk job finds parents by that field: a unique one, or the one the module shows as its name.
+fn finds_parent(column: &Column, metadata: &Metadata) -> bool {
+    let Some(lookup) = &column.lookup else { return true };
+    let field = metadata.get(&lookup.module).and_then(|meta| meta.field(&lookup.field));
+    let name = operation::system_field(&lookup.module).unwrap_or("Name");
+    field.is_some_and(|field| field.unique || field.api_name == "id" || field.api_name == name)
 }
 
 /// Columns that tell rows apart come first: a bulk result repeats only three.
@@ -219,6 +228,7 @@ fn column(pair: Pair<'_>, nulls: Nulls, metadata: &Metadata) -> Result<Column, C
         source: Source::Property(path),
         nulls: rule.nulls.unwrap_or(nulls),
         append: rule.append,
+        check: Check::of(field, metadata.strict_picklists),
         ..Column::of(field)
     };
     if rule.append && column.kind != Kind::MultiSelect {
@@ -235,7 +245,7 @@ fn column(pair: Pair<'_>, nulls: Nulls, metadata: &Metadata) -> Result<Column, C
             column.lookup = Some(lookup_by(key, &rule, field, metadata)?);
             // The natural key of a parent travels as text, whatever it is at home.
             column.kind = Kind::Text;
-            column.max_length = None;
+            column.check = Check::None;
         }
     }
     Ok(column)

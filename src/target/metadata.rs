@@ -52,15 +52,22 @@ pub struct Metadata {
     modules: Option<Vec<Module>>,
     loaded: HashMap<String, ModuleMeta>,
     users: Option<Arc<Users>>,
+    /// Whether picklists take none but the options they have.
+    pub strict_picklists: bool,
 }
 
 impl Metadata {
+    /// Nothing asked for yet.
+    pub fn new(strict_picklists: bool) -> Self {
+        Self { strict_picklists, ..Self::default() }
+    }
+
     /// Metadata that is known already, for tests.
     pub fn of(modules: Vec<ModuleMeta>) -> Self {
         Self {
             modules: Some(modules.iter().map(|meta| meta.module.clone()).collect()),
             loaded: modules.into_iter().map(|meta| (meta.module.api_name.clone(), meta)).collect(),
-            users: None,
+            ..Self::default()
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod batch;
 mod bulk;
+pub mod check;
 pub mod condition;
 pub mod conduct;
 pub mod config;
@@ -31,6 +32,7 @@ pub mod preflight;
 mod records;
 pub mod replay;
 pub mod report;
+mod resolve;
 pub mod route;
 pub mod state;
 pub mod summary;
@@ -133,6 +135,7 @@ pub async fn run(
         folder: ledger.spool_folder(),
         // A child: a failure of ours stops our own tasks, not the caller's.
         shutdown: start.shutdown.child_token(),
+        creating: Arc::default(),
     };
     let mut pipeline = pipeline(writer, reporter, began, run_name, output);
     pipeline.source = start.source;
@@ -157,8 +160,8 @@ fn pipeline<W: Write>(
 ) -> Pipeline<W> {
     Pipeline {
         replays: Replays::new(writer.ledger.clone(), start.run, start.unclean),
+        metadata: Metadata::new(writer.config.strict_picklists),
         writer,
-        metadata: Metadata::default(),
         reporter,
         output,
         fresh: start.fresh,

@@ -121,7 +121,7 @@ fn is_mapped(name: &str, pairs: &[Pair<'_>]) -> bool {
 }
 
 /// The field by which Zoho itself looks for duplicates.
-fn system_field(module: &str) -> Option<&'static str> {
+pub(super) fn system_field(module: &str) -> Option<&'static str> {
     Some(match module {
         "Leads" | "Contacts" => "Email",
         "Accounts" => "Account_Name",

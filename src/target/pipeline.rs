@@ -17,11 +17,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Source;
 use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
-use super::config::{ConfigError, FieldRule, Operation, StreamTarget, child};
+use super::config::{ConfigError, Duplicates, FieldRule, Operation, StreamTarget, child};
 use super::error::{Before, Error};
 use super::ingest::{self, Stream, Streams};
 use super::mapping::{self, Mapped, Route, StreamShape};
 use super::metadata::Metadata;
+use super::outcome::Outcome;
 use super::replay::{Replays, Verdict};
 use super::report::{self, Reporter};
 use super::state::StateGate;
@@ -233,7 +234,16 @@ impl<W: Write> Pipeline<W> {
         })
     }
 
-    async fn push(&mut self, route: Arc<Route>, lane: i64, entry: Entry) -> Result<(), Error> {
+    async fn push(&mut self, route: Arc<Route>, lane: i64, mut entry: Entry) -> Result<(), Error> {
+        let rejects = self.writer.config.duplicates == Duplicates::Reject;
+        if rejects && self.open.get(&lane).is_some_and(|batch| batch.has_twin(&entry)) {
+            entry.step = Step::Decided(Outcome::rejected(
+                "DUPLICATE_DATA",
+                route.match_on.first().cloned(),
+                "a row before it in the batch has the same match value",
+            ));
+            entry.body.clear();
+        }
         if self.open.get(&lane).is_some_and(|batch| !batch.takes(&entry)) {
             self.close(lane).await?;
         }
@@ -246,7 +256,7 @@ impl<W: Write> Pipeline<W> {
             }
         };
         batch.push(&entry)?;
-        if batch.is_full(self.writer.config.batch_rows) {
+        if batch.is_full(self.writer.config.batch_rows, self.writer.config.batch_bytes) {
             self.close(lane).await?;
         }
         if self.reporter.held() > MOST_HELD_RESULTS {

@@ -7,23 +7,24 @@
 //! | way | price | source |
 //! | --- | --- | --- |
 //! | record call | 1 credit per 10 rows, rounded up | Zoho CRM API, credits of insert, update, upsert |
-//! | bulk write | 500 credits per file of up to 25,000 rows | "Bulk Write"; break-even at 5,000 rows |
+//! | keys it has to look up | 1 credit per 50 | "COQL"; parents once per batch, records by their own key |
+//! | bulk write | 500 credits per file of up to 25,000 rows | "Bulk Write"; break-even at 5,000 rows without lookups |
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::batch::{Entry, SpoolReader, Step};
-use super::config::{Method, Operation};
+use super::config::{Method, Nulls, Operation};
 use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
-use super::mapping::Route;
+use super::lookup;
+use super::mapping::{Column, Route};
+use super::write::Effort;
 use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
 
 /// Credits of one bulk write job. Source: Zoho CRM API, credits per call.
 pub const BULK_JOB_CREDITS: u64 = 500;
-
-/// Fewest rows for which a bulk job is cheaper than record calls.
-pub const BREAK_EVEN_ROWS: usize = 5_000;
 
 /// Credits of record calls that write so many rows.
 pub fn record_credits(rows: u64) -> u64 {
@@ -63,7 +64,12 @@ pub fn plan(reader: &mut SpoolReader, route: &Route, method: Method) -> Result<V
 struct Kinds {
     way: Way,
     columns: Vec<bool>,
+    /// Hashes of the natural keys of parents, by column.
+    keys: Keys,
 }
+
+/// Hashes of natural keys, by column.
+type Keys = Vec<(usize, u64)>;
 
 impl Kinds {
     fn of(entry: &Entry, route: &Route) -> Result<Option<Self>, Error> {
@@ -74,19 +80,26 @@ impl Kinds {
             Step::Send => record_way(route),
         };
         let mut columns = vec![false; route.columns.len()];
-        for place in members(&entry.body, route)?.keys() {
-            columns[*place] = true;
+        let mut keys = Keys::new();
+        for (place, value) in members(&entry.body, route)? {
+            columns[place] = true;
+            if route.columns[place].lookup.is_some() && value.get() != "null" {
+                let mut hasher = DefaultHasher::new();
+                value.get().hash(&mut hasher);
+                keys.push((place, hasher.finish()));
+            }
         }
         if let Some(place) = route.tag_place() {
             columns[place] = true;
         }
-        Ok(Some(Self { way, columns }))
+        Ok(Some(Self { way, columns, keys }))
     }
 
     fn join(&mut self, later: &Self) {
         for (have, new) in self.columns.iter_mut().zip(&later.columns) {
             *have |= new;
         }
+        self.keys.extend(&later.keys);
     }
 }
 
@@ -109,23 +122,54 @@ pub fn members(body: &str, route: &Route) -> Result<Members, Error> {
     Ok(object.into_iter().filter_map(|(field, value)| Some((route.column(&field)?, value))).collect())
 }
 
+/// Credits of looking up the distinct keys of some rows; with `only`, of those columns alone.
+fn lookup_credits<'a>(keys: impl Iterator<Item = &'a Keys>, only: impl Fn(usize) -> bool) -> u64 {
+    let mut distinct: BTreeMap<usize, HashSet<u64>> = BTreeMap::new();
+    for (place, key) in keys.flatten().filter(|(place, _)| only(*place)) {
+        distinct.entry(*place).or_default().insert(*key);
+    }
+    distinct.values().map(|keys| lookup::price(keys.len())).sum()
+}
+
+/// Whether each row of a record call is looked up by its own key.
+fn looks_up_itself(route: &Route, columns: &[bool]) -> bool {
+    let by_field =
+        route.operation == Operation::Update && route.match_on.first().is_none_or(|name| name != "id");
+    let gives_way = |(column, present): (&Column, &bool)| *present && column.nulls == Nulls::SetIfEmpty;
+    by_field || route.columns.iter().zip(columns).any(gives_way)
+}
+
+/// Whether a bulk job writes these rows for fewer credits than record calls do, lookups included.
+fn bulk_is_cheaper(file: &[(Unit, Keys)], columns: &[bool], route: &Route) -> bool {
+    let rows = file.len() as u64;
+    let keys = || file.iter().map(|(_, keys)| keys);
+    let itself = if looks_up_itself(route, columns) { lookup::price(file.len()) } else { 0 };
+    let by_records = record_credits(rows) + itself + lookup_credits(keys(), |_| true);
+    // A job finds parents by itself, but makes none.
+    let creates =
+        |place: usize| route.columns[place].lookup.as_ref().is_some_and(|lookup| lookup.create.is_some());
+    BULK_JOB_CREDITS + lookup_credits(keys(), creates) < by_records
+}
+
 fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> {
-    let mut groups: BTreeMap<Vec<bool>, Vec<Unit>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<bool>, Vec<(Unit, Keys)>> = BTreeMap::new();
     let mut singles: Vec<(Way, Unit)> = Vec::new();
     for (unit, kinds) in units {
         if kinds.way == record_way(route) && can_bulk(route, &kinds.columns) && method != Method::Records {
-            groups.entry(kinds.columns).or_default().push(unit);
+            groups.entry(kinds.columns).or_default().push((unit, kinds.keys));
         } else {
             singles.push((kinds.way, unit));
         }
     }
     let mut planned: Vec<(Way, Vec<Unit>)> = Vec::new();
-    for (_, group) in groups {
+    for (columns, group) in groups {
         for file in chunks(group, MAX_ROWS_PER_FILE) {
-            if method == Method::Bulk || file.len() > BREAK_EVEN_ROWS {
-                planned.push((Way::Bulk, file));
+            let bulk = method == Method::Bulk || bulk_is_cheaper(&file, &columns, route);
+            let units = file.into_iter().map(|(unit, _)| unit);
+            if bulk {
+                planned.push((Way::Bulk, units.collect()));
             } else {
-                singles.extend(file.into_iter().map(|unit| (record_way(route), unit)));
+                singles.extend(units.map(|unit| (record_way(route), unit)));
             }
         }
     }
@@ -138,6 +182,44 @@ fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> 
     }
     let calls = planned.into_iter().enumerate();
     calls.map(|(number, (way, units))| planned_call(number as u32 * CALLS_APART, way, units)).collect()
+}
+
+/// What calls will cost, lookups included; what they create besides is not known before.
+///
+/// # Errors
+/// When the spool file cannot be read.
+pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<Effort, Error> {
+    let by_records: HashSet<u32> = calls
+        .iter()
+        .filter(|call| call.way != Way::Bulk)
+        .flat_map(|call| call.units.iter().flatten().copied())
+        .collect();
+    let mut keys: Vec<Keys> = Vec::new();
+    let mut themselves = 0;
+    let creates =
+        |place: usize| route.columns[place].lookup.as_ref().is_some_and(|lookup| lookup.create.is_some());
+    reader.each(|number, entry| -> Result<(), Error> {
+        let Some(mut kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
+        if by_records.contains(&number) {
+            themselves += usize::from(looks_up_itself(route, &kinds.columns));
+        } else {
+            kinds.keys.retain(|(place, _)| creates(*place));
+        }
+        keys.push(kinds.keys);
+        Ok(())
+    })?;
+    let mut effort = Effort::default();
+    for call in calls {
+        if call.way == Way::Bulk {
+            effort.jobs += 1;
+            effort.credits += BULK_JOB_CREDITS;
+        } else {
+            effort.calls += 1;
+            effort.credits += record_credits(call.units.len() as u64);
+        }
+    }
+    effort.credits += lookup_credits(keys.iter(), |_| true) + lookup::price(themselves);
+    Ok(effort)
 }
 
 /// Numbers left free after a call, for those that may replace it.
@@ -171,10 +253,11 @@ fn chunks<T>(mut items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::mapping::LookupBy;
     use crate::target::tests::route;
 
     fn unit(number: u32, columns: [bool; 4]) -> (Unit, Kinds) {
-        (vec![number], Kinds { way: Way::Upsert, columns: columns.to_vec() })
+        (vec![number], Kinds { way: Way::Upsert, columns: columns.to_vec(), keys: Keys::new() })
     }
 
     fn shape(calls: &[Call]) -> Vec<(Way, usize)> {
@@ -189,6 +272,28 @@ mod tests {
         let calls = calls(units, &route(), Method::Auto);
         assert_eq!(shape(&calls), [(Way::Bulk, 5_900), (Way::Upsert, 100)]);
         assert!(calls[0].number < calls[1].number);
+    }
+
+    #[test]
+    fn lookups_count_in_the_price() {
+        let mut route = route();
+        let parent = |create: Option<&str>| LookupBy {
+            module: "Accounts".to_owned(),
+            field: "Key".to_owned(),
+            numeric: false,
+            create: create.map(str::to_owned),
+        };
+        let units = |rows: u32, parents: u32| -> Vec<_> {
+            let keys = |n: u32| vec![(2, u64::from(n % parents))];
+            (0..rows).map(|n| (vec![n], Kinds { keys: keys(n), ..unit(n, [true; 4]).1 })).collect()
+        };
+        let ways = |route: &Route, rows, parents| calls(units(rows, parents), route, Method::Auto)[0].way;
+        route.columns[2].lookup = Some(parent(None));
+        // 440 credits of calls and 88 of lookups against 500.
+        assert_eq!(ways(&route, 4_400, 4_400), Way::Bulk);
+        assert_eq!(ways(&route, 4_400, 100), Way::Upsert);
+        route.columns[2].lookup = Some(parent(Some("{}")));
+        assert_eq!(ways(&route, 4_400, 4_400), Way::Upsert, "what is to be created is looked up either way");
     }
 
     #[test]

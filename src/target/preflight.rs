@@ -1,8 +1,7 @@
 //! A record to the row that will be sent, checked against field metadata before anything is spent.
 //!
-//! Only what Zoho is known to refuse is refused here: a missing mandatory value of a new record, a text or
-//! number too long, a value of the wrong form. What Zoho may take (an odd e-mail address, a picklist value
-//! it has not seen) is left to Zoho.
+//! Only what Zoho is known to refuse is refused here: a missing mandatory value of a new record, a value
+//! that the field cannot hold (`check`). What Zoho may take is left to Zoho.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -104,7 +103,8 @@ impl Route {
             .kind
             .write_record(value, body)
             .map_err(|mismatch| refusal("INVALID_DATA", Some(column.field.clone()), mismatch.to_string()))?;
-        check_length(column, &body[start..])
+        let passed = column.check.pass(&body[start..]);
+        passed.map_err(|wrong| refusal("INVALID_DATA", Some(column.field.clone()), wrong))
     }
 
     /// A new record needs its mandatory fields; whether an upsert makes a new one is Zoho's to say.
@@ -207,31 +207,6 @@ fn open_member(column: &Column, body: &mut String) {
     body.push(if body.is_empty() { '{' } else { ',' });
     push_string(&column.field, body);
     body.push(':');
-}
-
-/// Most digits of an `integer` field. Source: Zoho CRM API, "Fields Metadata".
-const INTEGER_DIGITS: usize = 9;
-
-fn check_length(column: &Column, written: &str) -> Result<(), Box<Outcome>> {
-    let too_long = match (column.kind, column.max_length) {
-        (Kind::Text, Some(most)) => {
-            // The text stands between quotes; only one that may be too long is looked at closely.
-            written.len() > most as usize + 2
-                && serde_json::from_str::<String>(written)
-                    .is_ok_and(|text| text.chars().count() > most as usize)
-        }
-        (Kind::Integer, most) => {
-            let most = most.map_or(INTEGER_DIGITS, |most| (most as usize).max(INTEGER_DIGITS));
-            written != "null" && written.trim_start_matches('-').len() > most
-        }
-        _ => false,
-    };
-    if !too_long {
-        return Ok(());
-    }
-    let most = column.max_length.unwrap_or(INTEGER_DIGITS as u32);
-    let what = if column.kind == Kind::Text { "characters" } else { "digits" };
-    Err(refusal("INVALID_DATA", Some(column.field.clone()), format!("longer than {most} {what}")))
 }
 
 /// The first 128 bits of SHA-256.

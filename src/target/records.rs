@@ -5,17 +5,12 @@
 
 use serde_json::value::RawValue;
 
-use super::batch::Step;
-use super::config::Operation;
 use super::error::Error;
 use super::ledger::{Call, Way};
-use super::lookup::{Found, Question, ask};
-use super::mapping::Route;
 use super::outcome::{Action, Outcome};
-use super::plan::{Members, record_credits};
-use super::replay::Change;
+use super::plan::record_credits;
+use super::resolve::plain;
 use super::write::{ByEntry, Effort, Job, Laid, after_resend};
-use crate::codec::encode::push_string;
 use crate::zoho::api::records::{RowAnswer, WriteCall};
 
 /// A unit that is ready, or refused before it was sent.
@@ -95,90 +90,24 @@ impl Job<'_> {
         }
     }
 
-    /// Puts ids in the place of natural keys and makes the JSON of each row.
+    /// The JSON of each row, keys turned into ids.
     async fn resolve(&self, laid: Vec<Laid>, way: Way, effort: &mut Effort) -> Result<Vec<Ready>, Error> {
-        let route = &self.batch.route;
-        let mut found: Vec<Option<Found>> = Vec::with_capacity(route.columns.len());
-        for (place, column) in route.columns.iter().enumerate() {
-            let question = match &column.lookup {
-                Some(lookup) => {
-                    Some(Question { module: &lookup.module, field: &lookup.field, numeric: lookup.numeric })
-                }
-                // An update by a field other than id: the record itself is looked up.
-                None if way == Way::Update && self.updates_by_field() == Some(column.field.as_str()) => {
-                    Some(Question {
-                        module: &route.module,
-                        field: &column.field,
-                        numeric: column.kind.is_number(),
-                    })
-                }
-                None => None,
-            };
-            found.push(match question {
-                None => None,
-                Some(question) => {
-                    let keys = laid.iter().filter_map(|one| one.members.get(&place)).map(|raw| plain(raw));
-                    Some(ask(&self.writer.client, question, keys, effort).await?)
-                }
-            });
+        for (place, column) in self.batch.route.columns.iter().enumerate() {
+            let Some(lookup) = &column.lookup else { continue };
+            // Known already, unless these rows were meant for a bulk job.
+            let keys = laid.iter().filter_map(|one| one.members.get(&place)).map(|raw| plain(raw));
+            self.learn(place, lookup, keys, effort).await?;
         }
-        Ok(laid.into_iter().map(|one| self.ready(one, &found)).collect())
-    }
-
-    /// The match field of a plain update that is not by id.
-    fn updates_by_field(&self) -> Option<&str> {
-        let route = &self.batch.route;
-        (route.operation == Operation::Update)
-            .then(|| route.match_on.first().map(String::as_str))
-            .flatten()
-            .filter(|field| *field != "id")
-    }
-
-    fn ready(&self, laid: Laid, found: &[Option<Found>]) -> Ready {
-        let route = &self.batch.route;
-        let mut body = String::with_capacity(256);
-        body.push('{');
-        if let Step::Change(Change::ById(id)) = &laid.first.step {
-            push_member("id", &mut body);
-            push_string(id, &mut body);
-        }
-        for (place, raw) in &laid.members {
-            let column = &route.columns[*place];
-            let Some(found) = &found[*place] else {
-                push_member(&column.field, &mut body);
-                body.push_str(raw.get());
-                continue;
-            };
-            let key = plain(raw);
-            if key.is_empty() {
-                push_member(&column.field, &mut body);
-                body.push_str("null");
-                continue;
-            }
-            match found.id(&key) {
-                Ok(id) if column.lookup.is_some() => {
-                    push_member(&column.field, &mut body);
-                    body.push_str("{\"id\":");
-                    push_string(id, &mut body);
-                    body.push('}');
-                }
-                Ok(id) => {
-                    push_member("id", &mut body);
-                    push_string(id, &mut body);
-                }
-                Err(missing) => {
-                    let module = column.lookup.as_ref().map_or(&route.module, |lookup| &lookup.module);
-                    let field = column.lookup.as_ref().map_or(&column.field, |lookup| &lookup.field);
-                    return Ready::Refused(missing.outcome(&column.field, module, field, &key));
-                }
-            }
-        }
-        push_appended(&laid.members, route, &mut body);
-        body.push('}');
-        match RawValue::from_string(body) {
-            Ok(row) => Ready::Send(row),
-            Err(error) => Ready::Refused(Outcome::rejected("INVALID_DATA", None, error.to_string())),
-        }
+        let known = self.known(&laid, way, effort).await?;
+        let parents = self.parents.lock().await;
+        let ready = |one: &Laid| match self.body(one, way, &parents, &known) {
+            Ok(body) => match RawValue::from_string(body) {
+                Ok(row) => Ready::Send(row),
+                Err(error) => Ready::Refused(Outcome::rejected("INVALID_DATA", None, error.to_string())),
+            },
+            Err(outcome) => Ready::Refused(*outcome),
+        };
+        Ok(laid.iter().map(ready).collect())
     }
 
     fn outcome(&self, answer: RowAnswer, call: &Call) -> Outcome {
@@ -211,38 +140,4 @@ fn verb(way: Way) -> &'static str {
         Way::Upsert => "upsert",
         Way::Insert | Way::Bulk => "insert",
     }
-}
-
-fn push_member(name: &str, body: &mut String) {
-    if body.len() > 1 {
-        body.push(',');
-    }
-    push_string(name, body);
-    body.push(':');
-}
-
-/// Says which multi-select picklists keep the options they have.
-fn push_appended(members: &Members, route: &Route, body: &mut String) {
-    let appends =
-        |(place, raw): &(&usize, &Box<RawValue>)| route.columns[**place].append && raw.get() != "null";
-    let names = members.iter().filter(appends).map(|(place, _)| route.columns[*place].field.as_str());
-    let mut list = String::from("{");
-    for name in names {
-        push_member(name, &mut list);
-        list.push_str("true");
-    }
-    if list.len() > 1 {
-        push_member("$append_values", body);
-        body.push_str(&list);
-        body.push('}');
-    }
-}
-
-/// The text of a JSON scalar; null is empty.
-fn plain(raw: &RawValue) -> String {
-    let text = raw.get();
-    if text == "null" {
-        return String::new();
-    }
-    serde_json::from_str::<String>(text).unwrap_or_else(|_| text.to_owned())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::check::Check;
 use super::condition::Condition;
 use super::conduct::Conduct;
 use super::config::{Nulls, Operation};
@@ -68,8 +69,9 @@ pub struct Column {
     /// Whether options are added to those the record has.
     #[serde(default)]
     pub append: bool,
-    /// Most characters of a text, most digits of a whole number.
-    pub max_length: Option<u32>,
+    /// What the field can hold.
+    #[serde(default)]
+    pub check: Check,
     /// Whether a new record needs it.
     pub mandatory: bool,
 }
@@ -111,7 +113,7 @@ impl Column {
             users: None,
             nulls: Nulls::Clear,
             append: false,
-            max_length: field.length,
+            check: Check::of(field, false),
             mandatory: field.system_mandatory,
         }
     }

@@ -1,5 +1,6 @@
 //! What the unit tests of this folder share.
 
+use super::check::Check;
 use super::condition::Condition;
 use super::conduct::Conduct;
 use super::config::Operation;
@@ -14,7 +15,7 @@ pub fn route() -> Route {
         source: Source::Property(Path::plain(&field.to_lowercase())),
         field: field.to_owned(),
         kind,
-        max_length: Some(20),
+        check: if kind == Kind::Text { Check::Text { most: Some(20) } } else { Check::Whole { most: 9 } },
         mandatory,
         ..Column::of(&Field::default())
     };

@@ -20,6 +20,7 @@ use super::error::Error;
 use super::ledger::{Call, Ledger, Progress, RowRecord, StoredBatch, Unit, Way};
 use super::outcome::{Action, Outcome};
 use super::plan::{self, Members};
+use super::resolve::Parents;
 use crate::zoho::Client;
 
 /// Record calls of one batch that are open at the same time. Zoho's second pool, for calls of more than ten
@@ -45,6 +46,8 @@ pub struct Writer {
     pub(super) run: i64,
     pub(super) folder: PathBuf,
     pub(super) shutdown: CancellationToken,
+    /// Held by the batch that creates missing parents.
+    pub(super) creating: Arc<Mutex<()>>,
 }
 
 /// A batch whose every row has an outcome.
@@ -95,6 +98,7 @@ pub(super) struct Job<'a> {
     pub writer: &'a Writer,
     pub batch: &'a StoredBatch,
     pub reader: Mutex<SpoolReader>,
+    pub parents: Mutex<Parents>,
     failed: AtomicBool,
 }
 
@@ -142,8 +146,15 @@ impl Writer {
         } else {
             Vec::new()
         };
-        let job =
-            Job { writer: self, batch: &batch, reader: Mutex::new(reader), failed: AtomicBool::new(false) };
+        let job = Job {
+            writer: self,
+            batch: &batch,
+            reader: Mutex::new(reader),
+            parents: Mutex::default(),
+            failed: AtomicBool::new(false),
+        };
+        let mut effort = Effort::default();
+        job.find_parents(&calls, &mut effort).await?;
         let finished: Vec<Result<(ByEntry, Effort), Error>> =
             stream::iter(calls.into_iter().filter(|call| call.progress != Progress::Done))
                 .map(|call| job.run(call))
@@ -151,7 +162,6 @@ impl Writer {
                 .collect()
                 .await;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.entries as usize];
-        let mut effort = Effort::default();
         let mut place = |entry: u32, outcome: Outcome| {
             if let Some(slot) = outcomes.get_mut(entry as usize) {
                 *slot = Some(outcome);

@@ -28,6 +28,9 @@ pub struct TargetConfig {
     pub method: Method,
     /// Most rows of a batch. Default: 25,000, what one bulk write file holds.
     pub batch_rows: usize,
+    /// Most bytes of the rows of a batch, as JSON. Default: 64 MiB, what surely compresses to less than the
+    /// 25 MB of a bulk write file.
+    pub batch_bytes: usize,
     /// Longest time a row waits for its batch to fill. Default: 300 s.
     pub max_batch_age: Duration,
     /// Longest wait for one bulk job. Default: none.
@@ -44,6 +47,10 @@ pub struct TargetConfig {
     pub at_least_once: bool,
     /// Which automations run, where a stream does not say it. Default: all that Zoho starts by itself.
     pub trigger: Option<Vec<String>>,
+    /// Whether picklists take none but the options they have. Default: false.
+    pub strict_picklists: bool,
+    /// What becomes of rows with one match value in a batch. Default: the last one wins.
+    pub duplicates: Duplicates,
 }
 
 impl Default for TargetConfig {
@@ -52,6 +59,7 @@ impl Default for TargetConfig {
             streams: BTreeMap::new(),
             method: Method::Auto,
             batch_rows: 25_000,
+            batch_bytes: 64 << 20,
             max_batch_age: Duration::from_secs(300),
             job_timeout: None,
             results: Results::Default,
@@ -60,6 +68,8 @@ impl Default for TargetConfig {
             replay_states: 3,
             at_least_once: false,
             trigger: None,
+            strict_picklists: false,
+            duplicates: Duplicates::LastWins,
         }
     }
 }
@@ -73,6 +83,15 @@ pub enum Method {
     Bulk,
     /// Record calls only.
     Records,
+}
+
+/// What becomes of rows with one match value in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// They are laid over each other, the last on top, and share an outcome.
+    LastWins,
+    /// The first is written, the others are rejected.
+    Reject,
 }
 
 /// Where RESULT lines go.
@@ -161,6 +180,10 @@ impl TargetConfig {
                 Some(other) => return Err(not_one_of("/method", other, "auto, bulk, records")),
             },
             batch_rows: batch_rows(config, default.batch_rows)?,
+            batch_bytes: match number(config, "/batch_bytes")? {
+                Some(0) => return Err(ConfigError::new("/batch_bytes", "0 bytes hold no row")),
+                given => given.map_or(default.batch_bytes, |bytes| bytes as usize),
+            },
             max_batch_age: seconds(config, "/max_batch_age")?.unwrap_or(default.max_batch_age),
             job_timeout: seconds(config, "/job_timeout")?,
             results: match text(config, "/results")? {
@@ -174,6 +197,16 @@ impl TargetConfig {
             replay_states: number(config, "/replay_states")?.map_or(default.replay_states, |n| n as usize),
             at_least_once: flag(config, "/at_least_once")?,
             trigger: stream::trigger(config.get("trigger"), "/trigger")?,
+            strict_picklists: match text(config, "/picklists")? {
+                None | Some("open") => false,
+                Some("strict") => true,
+                Some(other) => return Err(not_one_of("/picklists", other, "open, strict")),
+            },
+            duplicates: match text(config, "/duplicates")? {
+                None | Some("last_wins") => Duplicates::LastWins,
+                Some("reject") => Duplicates::Reject,
+                Some(other) => return Err(not_one_of("/duplicates", other, "last_wins, reject")),
+            },
         })
     }
 }

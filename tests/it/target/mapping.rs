@@ -24,8 +24,9 @@ fn two_modules() -> Value {
 async fn one_row_makes_an_account_and_a_contact() {
     let bed = Bed::new(two_modules()).await;
     let users = bed.zylker.get("/crm/v8/users?type=AllUsers").await.1;
-    let active = users["users"].as_array().expect("users").iter().filter(|user| user["status"] == "active");
-    let owner = active.last().expect("an active user").clone();
+    let mut active =
+        users["users"].as_array().expect("users").iter().filter(|user| user["status"] == "active");
+    let owner = active.next_back().expect("an active user").clone();
     let rows = [
         json!({"id": "1", "name": "Ann", "company": "Acme", "address": {"city": "Köln"}, "owner": owner["email"], "phone": "1"}),
         json!({"id": "2", "name": "Bob", "company": null, "address": null}),
@@ -110,4 +111,22 @@ async fn what_a_config_names_has_to_be_there() {
         assert!(error.hint().is_some_and(|hint| hint.contains(advice)), "{error} {:?}", error.hint());
         assert!(lines.is_empty() && bed.rows("Contacts", "id").await.is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_are_appended_and_values_give_way() {
+    let config = json!({"streams": {"people": {"module": "Everything", "match_on": ["Code"], "operation": "upsert",
+        "fields": {"id": "Code", "name": {"to": "Name", "nulls": "set_if_empty"},
+            "phone": {"to": "Phone_1", "nulls": "set_if_empty"}, "tags": {"to": "Multi_1", "append": true}}}}});
+    let bed = Bed::new(config).await;
+    let first = json!({"id": "1", "name": "Ann", "tags": ["Red"]});
+    let second = json!({"id": "1", "name": "Bob", "tags": ["Green", "Red"], "phone": "7"});
+    for row in [first, second] {
+        let (_, _, results) = bed.written(people(&[row])).await;
+        assert!(results[0]["success"] == true, "{results:?}");
+    }
+    let rows = bed.rows("Everything", "Code,Name,Phone_1,Multi_1").await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!((&rows[0]["Name"], &rows[0]["Phone_1"]), (&json!("Ann"), &json!("7")));
+    assert_eq!(rows[0]["Multi_1"], json!(["Red", "Green"]));
 }

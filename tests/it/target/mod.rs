@@ -2,13 +2,17 @@
 //!
 //! - `rows`: what arrives and what is told.
 //! - `mapping`: which rows and values go where.
+//! - `lookups`: parents named by a key of their own.
+//! - `checks`: what is refused before it is sent.
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
+mod checks;
 mod crash;
 mod files;
+mod lookups;
 mod mapping;
 mod rows;
 

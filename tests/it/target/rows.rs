@@ -24,7 +24,7 @@ async fn record_calls_write_and_tell_every_row() {
         (Some("MANDATORY_NOT_FOUND"), Some("Last_Name"))
     );
     assert!(summary.too_many_rejected);
-    assert_eq!(summary.tallies[0].effort.credits, 26);
+    assert_eq!(summary.tallies[0].effort.credits, 25);
     let rejects = std::fs::read_to_string(summary.rejects.expect("rejected rows")).expect("readable");
     assert!(rejects.lines().count() == 3 && rejects.contains("_zoho_rejected"), "{rejects}");
     assert_eq!(bed.rows("Contacts", "Email").await.len(), 250);
