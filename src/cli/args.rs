@@ -239,6 +239,12 @@ pub struct EmulateArgs {
     /// Further organisations, empty ones, with settings of their own
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub more_orgs: u8,
+    /// A module of so many fields of all kinds, named `Wide_N`; may be repeated
+    #[arg(long, value_name = "N")]
+    pub wide: Vec<u16>,
+    /// Further custom modules of twenty fields, `Custom_001` and so on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub more_modules: u16,
     /// What the API's description leaves open, as `bulk_read_page_size=1000`; may be repeated
     #[arg(long = "switch", value_name = "NAME=VALUE", value_parser = parse_switch)]
     pub switches: Vec<(String, serde_json::Value)>,

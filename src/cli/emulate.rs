@@ -4,6 +4,7 @@ use super::args::EmulateArgs;
 use super::files;
 use super::progress::Screen;
 use crate::diagnostic::thousands;
+use crate::emulator::breadth::Breadth;
 use crate::emulator::faults::Rule;
 use crate::emulator::{self, Emulator, Options, OrgOptions};
 use crate::error::{Error, SettingsError};
@@ -38,6 +39,7 @@ pub async fn run(args: EmulateArgs, screen: &Screen) -> Result<(), Error> {
 fn options(args: &EmulateArgs) -> Result<Options, Error> {
     let mut options = Options { listen: args.listen, seed: args.seed, ..Options::default() };
     options.schema = args.schema.as_deref().map(files::json).transpose()?;
+    options.breadth = Breadth { modules: args.more_modules, wide: args.wide.clone() };
     if let Some(millis) = args.job_millis {
         options.job_ms = i64::try_from(millis).unwrap_or(i64::MAX);
     }

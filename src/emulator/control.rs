@@ -8,6 +8,7 @@
 //! | `GET clock`, `POST clock` | `{"advance_seconds": 60}`, `{"set": "2026-03-01T00:00:00Z"}`, `{"frozen": true}` |
 //! | `GET dump` | `module`, `fields` (all columns when absent): the truth, a JSON object a line |
 //! | `POST mutate` | see [`Mutation`] |
+//! | `POST writer`, `GET writer`, `DELETE writer` | somebody who keeps changing rows, see [`Plan`]; how far; stops |
 //! | `POST fields` | `{"module": "Leads", "add": {field of a schema file}}` or `{"module", "remove": "Name"}` |
 //! | `GET switches`, `POST switches` | changed switches only |
 //! | `POST grant_codes` | `{"code": "1000.x"}`, or `{}` for a made-up one |
@@ -15,18 +16,14 @@
 //!
 //! All take `org=<zgid>` for another organisation than the first.
 
-use super::api::write_records::some_row;
-use super::convert::Rules;
-use super::data::{Dice, mix};
 use super::faults::Rule;
+use super::mutate::Mutation;
 use super::render::canonical;
 use super::reply::{Answer, Reply};
-use super::schema::{DataType, Field};
+use super::schema::Field;
 use super::state::{AppState, Org, Params};
-use super::store::{Stamp, Store};
 use super::time::{Zone, datetime_text, parse_datetime};
-use super::value::{Id, Value};
-use super::write;
+use super::writer::{Plan, Writer};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
@@ -44,6 +41,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/__emulator/clock", get(clock).post(set_clock))
         .route("/__emulator/dump", get(dump))
         .route("/__emulator/mutate", post(mutate))
+        .route("/__emulator/writer", get(writer_state).post(start_writer).delete(stop_writer))
         .route("/__emulator/fields", post(change_fields))
         .route("/__emulator/switches", get(switches).post(set_switches))
         .route("/__emulator/grant_codes", post(grant_code))
@@ -155,135 +153,28 @@ async fn dump(State(app): State<AppState>, RawQuery(query): RawQuery) -> Answer 
     Ok(Reply::bytes(200, "application/x-ndjson", out.into_bytes()))
 }
 
-/// Changes made as if by other people, without a call to the API.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[derive(Default)]
-struct Mutation {
-    module: String,
-    seed: u64,
-    /// Rows to change: `Modified_Time` moves to now.
-    change: usize,
-    /// Rows to add.
-    insert: usize,
-    /// Rows to delete.
-    delete: usize,
-    /// Rows to write as given: with `id` changed, without added.
-    records: Vec<Map<String, Json>>,
-    /// Rows to delete by id.
-    delete_ids: Vec<String>,
-    /// Rows to take out of the recycle bin, by chance.
-    restore: usize,
-    /// Rows to take out of the recycle bin by id.
-    restore_ids: Vec<String>,
-    /// Rows to remove from the recycle bin by id.
-    purge_ids: Vec<String>,
-    /// The `Modified_Time` of what is changed, instead of now.
-    modified_time: Option<String>,
-}
-
 async fn mutate(State(app): State<AppState>, RawQuery(query): RawQuery, body: Bytes) -> Answer {
     let (org, _) = org(&app, query.as_deref())?;
     let wish: Mutation = read(&body)?;
-    let mut store = org.write();
-    let at = store.schema.position(&wish.module).ok_or_else(|| bad("no such module"))?;
-    let now = match &wish.modified_time {
-        Some(text) => {
-            parse_datetime(text).ok_or_else(|| bad("`modified_time` is not an ISO 8601 datetime"))?
-        }
-        None => app.clock.now(),
-    };
-    let stamp = Stamp { now, user: store.users[store.users.len().min(2) - 1].id };
-    let rules = Rules::new(&app.switches(), Zone::UTC, false);
-    let (mut changed, mut inserted) = write_given(&mut store, at, &wish.records, &rules, stamp)?;
-    let mut dice = Dice::new(wish.seed ^ 0x6d75_7461);
-    for _ in 0..wish.change {
-        changed.extend(change_some(&mut store, at, &mut dice, stamp));
-    }
-    for _ in 0..wish.insert {
-        inserted.push(insert_some(&mut store, at, &mut dice, stamp));
-    }
-    let mut deleted: Vec<Id> = wish.delete_ids.iter().filter_map(|id| id.parse().ok()).collect();
-    deleted.retain(|id| store.delete(at, *id, stamp));
-    for _ in 0..wish.delete {
-        let id = some_row(store.view_at(at), dice.below(u64::MAX));
-        deleted.extend(id.filter(|id| store.delete(at, *id, stamp)));
-    }
-    store.purge(at, &wish.purge_ids);
-    let moves = app.switches().restore_moves_modified_time;
-    let mut restored: Vec<Id> = wish.restore_ids.iter().filter_map(|id| id.parse().ok()).collect();
-    restored.extend(some_deleted(&store, at, &mut dice, wish.restore));
-    restored.retain(|id| store.restore(at, *id));
-    for id in restored.iter().filter(|_| moves) {
-        store.update(at, *id, Vec::new(), stamp);
-    }
-    let texts = |ids: Vec<Id>| ids.iter().map(Id::to_string).collect::<Vec<_>>();
-    let mut answer = json!({"changed": texts(changed), "inserted": texts(inserted)});
-    answer["deleted"] = texts(deleted).into();
-    answer["restored"] = texts(restored).into();
-    Ok(Reply::json(200, &answer))
+    wish.apply(&app, &mut org.write()).map(|changes| Reply::json(200, &changes.to_json()))
 }
 
-/// So many rows of the recycle bin.
-fn some_deleted(store: &Store, at: usize, dice: &mut Dice, count: usize) -> Vec<Id> {
-    let mut bin: Vec<Id> = store.view_at(at).table.deleted.iter().map(|deleted| deleted.id).collect();
-    let left = bin.len().min(count);
-    (0..left).map(|_| bin.swap_remove(dice.below(bin.len() as u64) as usize)).collect()
+async fn start_writer(State(app): State<AppState>, RawQuery(query): RawQuery, body: Bytes) -> Answer {
+    let (org, _) = org(&app, query.as_deref())?;
+    let plan: Plan = read(&body)?;
+    let writer = Writer::new(plan, &org).map_err(bad)?;
+    Writer::start(&app, &org, writer);
+    Ok(writer_state(State(app)).await)
 }
 
-fn write_given(
-    store: &mut Store,
-    at: usize,
-    records: &[Map<String, Json>],
-    rules: &Rules,
-    stamp: Stamp,
-) -> Result<(Vec<Id>, Vec<Id>), Reply> {
-    let (mut changed, mut inserted) = (Vec::new(), Vec::new());
-    for (index, record) in records.iter().enumerate() {
-        let problem = |problem: write::Problem| Reply::json(400, &problem.to_json(index));
-        match record.get("id").and_then(Json::as_str).and_then(|id| id.parse::<Id>().ok()) {
-            Some(id) => {
-                write::update(store, at, id, record, rules, stamp).map_err(problem)?;
-                changed.push(id);
-            }
-            None => inserted.push(write::insert(store, at, record, rules, stamp).map_err(problem)?),
-        }
-    }
-    Ok((changed, inserted))
+async fn writer_state(State(app): State<AppState>) -> Reply {
+    Reply::json(200, &app.writer().as_ref().map_or(json!({"left": 0}), Writer::to_json))
 }
 
-/// The first plain text field that is neither unique nor made by Zoho.
-fn text_field(store: &Store, at: usize) -> Option<u16> {
-    let plain = |field: &Field| {
-        field.data_type == DataType::Text
-            && field.is_writable()
-            && !field.unique
-            && !field.system
-            && field.api_name != "Tag"
-    };
-    store.schema.modules[at].active().find(|(_, field)| plain(field)).map(|(place, _)| place)
-}
-
-fn change_some(store: &mut Store, at: usize, dice: &mut Dice, stamp: Stamp) -> Option<Id> {
-    let id = some_row(store.view_at(at), dice.below(u64::MAX))?;
-    let value = Value::text(format!("changed {:x}", dice.below(1 << 32)));
-    let changes = text_field(store, at).map(|place| (place, value));
-    store.update(at, id, changes.into_iter().collect(), stamp).then_some(id)
-}
-
-/// A new row with every mandatory field filled.
-fn insert_some(store: &mut Store, at: usize, dice: &mut Dice, stamp: Stamp) -> Id {
-    let number = mix(dice.below(u64::MAX)) >> 16;
-    let mut changes = Vec::new();
-    for (place, field) in store.schema.modules[at].active().filter(|(_, field)| field.mandatory) {
-        let target = field.lookup.as_deref().and_then(|name| store.view(name));
-        let value = match target {
-            Some(view) => some_row(view, number).map_or(Value::Null, Value::Id),
-            None => Value::text(format!("new {number:x}")),
-        };
-        changes.push((place, value));
-    }
-    store.insert(at, changes, stamp)
+async fn stop_writer(State(app): State<AppState>) -> Reply {
+    let state = writer_state(State(Arc::clone(&app))).await;
+    *app.writer() = None;
+    state
 }
 
 /// A field to add or remove.

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod api;
+pub mod breadth;
 pub mod clock;
 mod control;
 pub mod convert;
@@ -24,6 +25,7 @@ pub mod filter;
 pub mod jobs;
 pub mod limits;
 mod meddle;
+pub mod mutate;
 mod oauth;
 pub mod path;
 pub mod render;
@@ -37,9 +39,11 @@ pub mod switches;
 pub mod time;
 pub mod value;
 pub mod write;
+pub mod writer;
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::secret::Secret;
+use breadth::Breadth;
 use clock::Clock;
 use directory::Edition;
 use faults::{Faults, Rule};
@@ -49,7 +53,7 @@ use state::{App, AppState, Org, OrgParts};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use store::Store;
 use switches::Switches;
 use tokio::net::TcpListener;
@@ -72,6 +76,8 @@ pub struct Options {
     pub rows: BTreeMap<String, u64>,
     /// A schema file, laid over the built-in schema, for organisations without their own.
     pub schema: Option<serde_json::Value>,
+    /// Wide modules and many of them, for every organisation.
+    pub breadth: Breadth,
     /// The organisations, at least one.
     pub orgs: Vec<OrgOptions>,
     /// Behaviour on disputed points.
@@ -93,6 +99,7 @@ impl Default for Options {
             seed: 1,
             rows: BTreeMap::new(),
             schema: None,
+            breadth: Breadth::default(),
             orgs: vec![OrgOptions::default()],
             switches: Switches::default(),
             limits: Limits::default(),
@@ -254,6 +261,7 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
         job_ms: options.job_ms,
         seed: options.seed,
         switches: RwLock::new(options.switches.clone()),
+        writer: Mutex::default(),
         stopped: Arc::new(AtomicBool::new(false)),
     });
     let serving = Arc::clone(&app);
@@ -266,7 +274,8 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
 }
 
 fn build_org(options: &Options, org: &OrgOptions, base: Id, clock: &Clock) -> Result<Arc<Org>, Error> {
-    let schema = Schema::load(org.schema.as_ref().or(options.schema.as_ref()), base)?;
+    let overlay = options.breadth.onto(org.schema.as_ref().or(options.schema.as_ref()));
+    let schema = Schema::load(overlay.as_ref(), base)?;
     let rows = org.rows.as_ref().unwrap_or(&options.rows);
     if let Some(unknown) =
         rows.keys().find(|name| schema.module(name).is_none_or(|module| module.api_name != **name))

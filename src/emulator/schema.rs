@@ -6,6 +6,7 @@
 //! looks in an answer is the business of `api/modules.rs` and `api/fields.rs`.
 
 use super::Error;
+use super::breadth;
 use super::value::Id;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -246,6 +247,12 @@ pub struct Module {
     /// The module whose records own the rows of this one.
     #[serde(default)]
     pub parent: Option<String>,
+    /// Fields of all kinds are added until it has so many, system fields included.
+    #[serde(default)]
+    pub wide: Option<u16>,
+    /// All generated rows have the same `Modified_Time`, as after an import.
+    #[serde(default)]
+    pub one_modified_time: bool,
     /// Which system fields it has; all when absent.
     #[serde(default)]
     pub system_fields: Option<Vec<String>>,
@@ -380,6 +387,8 @@ fn lay_over(modules: &mut Vec<Module>, new: Module) {
         return;
     }
     let old = &mut modules[at];
+    old.wide = new.wide.or(old.wide);
+    old.one_modified_time |= new.one_modified_time;
     for field in new.fields {
         old.fields.retain(|existing| existing.api_name != field.api_name);
         if !field.remove {
@@ -407,8 +416,9 @@ fn complete(module: &mut Module, id: Id, next_field: &mut Id) {
         module.display_field = Some("Name".into());
         module.duplicate_field.get_or_insert_with(|| "Name".into());
     }
-    let own = std::mem::take(&mut module.fields);
+    let mut own = std::mem::take(&mut module.fields);
     let (first, last) = system_fields(module);
+    breadth::widen(module, &mut own, first.len() + last.len());
     for mut field in first.into_iter().chain(own).chain(last) {
         field.id = *next_field;
         *next_field += 3;

@@ -8,6 +8,7 @@ use super::reply::Reply;
 use super::state::{AppState, Call, CallSeed, Org, version_of};
 use super::stats::Stats;
 use super::time::{http_date, push_utc};
+use super::writer::Writer;
 use super::{api, control, jobs, meddle, oauth};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -125,6 +126,7 @@ async fn answer(
     parts.extensions.insert(call.clone());
     // Now that it has its place in the pools: a slow call keeps others out.
     delay(fired).await;
+    Writer::on_call(app, &org);
     jobs::run_due(app, &org).await;
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if app.switches().wrap_errors && needs_module(&call.path) {

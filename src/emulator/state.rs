@@ -16,6 +16,7 @@ use super::store::{Stamp, Store};
 use super::switches::Switches;
 use super::time::Zone;
 use super::value::Id;
+use super::writer::Writer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
@@ -45,6 +46,7 @@ pub struct App {
     /// Seed of everything random.
     pub seed: u64,
     pub(super) switches: RwLock<Switches>,
+    pub(super) writer: Mutex<Option<Writer>>,
     pub(super) stopped: Arc<AtomicBool>,
 }
 
@@ -52,6 +54,11 @@ impl App {
     /// The behaviour chosen at this moment.
     pub fn switches(&self) -> Switches {
         self.switches.read().expect(POISONED).clone()
+    }
+
+    /// Who keeps changing rows, if there is somebody.
+    pub(super) fn writer(&self) -> MutexGuard<'_, Option<Writer>> {
+        self.writer.lock().expect(POISONED)
     }
 
     /// Chooses other behaviour from now on.

@@ -260,6 +260,11 @@ impl Store {
         }
     }
 
+    /// Takes a deleted row off the list, as if it had never been.
+    pub fn forget_deleted(&mut self, at: usize, id: Id) {
+        self.tables[at].deleted.retain(|deleted| deleted.id != id);
+    }
+
     /// Adds a field to a running module.
     pub fn add_field(&mut self, at: usize, field: super::schema::Field) {
         let id = self.next_id();
@@ -297,6 +302,13 @@ impl Table {
         }
         if field.full_name.is_some() {
             return self.full_name(module, id, body);
+        }
+        if let Body::Held(fields) = body
+            && field.formula_of.is_some()
+            && let Ok(at) = fields.binary_search_by_key(&place, |(place, _)| *place)
+        {
+            // Recomputed since: no longer what its source says.
+            return fields[at].1.clone();
         }
         if let Some(source) = field.formula_of.as_deref().and_then(|name| module.index_of(name)) {
             return self.value(module, id, body, source);

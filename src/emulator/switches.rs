@@ -16,6 +16,19 @@ pub enum PageTokens {
     Keyset,
 }
 
+/// How the deleted list shows a record that became a part of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merged {
+    /// As if it were in the recycle bin.
+    #[default]
+    Recycle,
+    /// As deleted for good.
+    Permanent,
+    /// Not at all.
+    Unlisted,
+}
+
 /// Behaviour that can be chosen.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +43,8 @@ pub struct Switches {
     pub deleted_rows: Option<u32>,
     /// A record that is restored from the recycle bin counts as modified.
     pub restore_moves_modified_time: bool,
+    /// How the deleted list shows the loser of a merge.
+    pub merged: Merged,
     /// Request-level errors of record calls come wrapped in `data`.
     pub wrap_errors: bool,
     /// Status when every record of a write failed.
@@ -120,6 +135,7 @@ impl Default for Switches {
             modified_since_strict: true,
             deleted_304: true,
             deleted_rows: None,
+            merged: Merged::Recycle,
             restore_moves_modified_time: false,
             wrap_errors: false,
             all_failed_status: 400,

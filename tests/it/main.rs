@@ -30,6 +30,7 @@ mod docs;
 mod emulate;
 mod emulator_bulk;
 mod emulator_bulk_write;
+mod emulator_change;
 mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;

@@ -90,6 +90,8 @@ pub struct Plan {
     seed: u64,
     span: Span,
     makers: Vec<Maker>,
+    /// All rows share one `Modified_Time`.
+    imported: bool,
     layout: Id,
     users: Vec<Id>,
 }
@@ -148,6 +150,7 @@ impl Plan {
             seed,
             span: spans.get(&module.api_name).copied().unwrap_or_default(),
             makers: module.fields.iter().map(maker).collect(),
+            imported: module.one_modified_time,
             layout: module.layout_id,
             users: users.to_vec(),
         }
@@ -183,6 +186,9 @@ impl Plan {
     }
 
     fn modified(&self, row: u32) -> i64 {
+        if self.imported {
+            return IMPORTED;
+        }
         let mut dice = Dice(mix(self.seed ^ 0x4d4f_4446 ^ u64::from(row)));
         let created = self.created(row);
         match dice.below(10) {
