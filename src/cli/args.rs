@@ -126,6 +126,8 @@ pub enum OperatorCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Say what a sync would read, by which way and for how many credits
+    Plan(PlanArgs),
     /// Make one signed call and print the answer
     Api(ApiArgs),
     /// Show and resolve what the target has under way
@@ -169,6 +171,23 @@ pub enum AuthCommand {
     },
     /// Make the refresh token worthless
     Revoke(ConfigArgs),
+}
+
+/// The plan of a sync.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Settings
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Which streams and fields to read; without it every stream that is selected by default
+    #[arg(long, alias = "properties", value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
+    /// Where the run before stopped: the plan is that of the run that goes on from there
+    #[arg(long, short, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Write the plan as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A raw call.

@@ -13,6 +13,7 @@ mod files;
 mod jobs;
 mod logging;
 mod operator;
+mod plan;
 mod progress;
 mod run;
 mod settings;

@@ -3,6 +3,7 @@
 use super::args::{ApiArgs, AuthCommand, ConfigArgs, OperatorArgs, OperatorCommand};
 use super::files;
 use super::jobs;
+use super::plan;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
 use super::target;
@@ -32,6 +33,7 @@ pub async fn run(command: OperatorCommand, screen: Screen, shutdown: Cancellatio
             OperatorCommand::Auth(command) => auth(command, &screen).await,
             OperatorCommand::Modules(config) => modules(&connect(&config)?.1).await,
             OperatorCommand::Fields { module, config } => fields(&connect(&config)?.1, &module).await,
+            OperatorCommand::Plan(args) => plan::run(args, &screen).await,
             OperatorCommand::Api(args) => api(args).await,
             OperatorCommand::Jobs(_) | OperatorCommand::Retry { .. } => Ok(()),
             #[cfg(feature = "emulator")]
@@ -241,6 +243,7 @@ fn completions(shell: clap_complete::Shell) -> Result<(), Error> {
     print(String::from_utf8_lossy(&text).trim_end())
 }
 
-fn print(text: &str) -> Result<(), Error> {
+/// Writes what was asked for to stdout.
+pub fn print(text: &str) -> Result<(), Error> {
     Ok(MessageWriter::new(stdout()).document(text)?)
 }

@@ -5,7 +5,7 @@ use super::args::TapArgs;
 use super::files;
 use super::progress::{Screen, TapProgress};
 use super::settings::{Program, Settings};
-use crate::diagnostic::{Diagnostic, thousands};
+use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::state::State;
@@ -47,12 +47,16 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     let state_dir = settings.state_dir();
     let observer = TapProgress::new(screen.clone());
     let sync = Sync { client, config, state_dir, out: stdout(), observer, shutdown };
-    let summary = sync.run(&catalog, state).await?;
-    screen.say(&summary.to_string());
-    Ok(())
+    let (summary, ended) = sync.run(&catalog, state).await;
+    // Who runs out of credits wants to know what they went into.
+    if ended.as_ref().err().is_none_or(|error| error.class() == ErrorClass::Quota) {
+        screen.say(&summary.to_string());
+    }
+    Ok(ended?)
 }
 
-async fn discovered(
+/// Discovers, and says what was found.
+pub async fn discovered(
     client: &Client,
     config: &TapConfig,
     screen: &Screen,
@@ -76,7 +80,8 @@ async fn discovered(
     Ok(discovery)
 }
 
-fn state(path: &Path) -> Result<State, SettingsError> {
+/// Reads a state file.
+pub fn state(path: &Path) -> Result<State, SettingsError> {
     State::read(files::state(path)?).map_err(|error| SettingsError::Invalid {
         origin: path.display().to_string(),
         what: error.to_string(),
@@ -84,7 +89,8 @@ fn state(path: &Path) -> Result<State, SettingsError> {
     })
 }
 
-fn catalog(path: &Path) -> Result<Catalog, SettingsError> {
+/// Reads a catalog file.
+pub fn catalog(path: &Path) -> Result<Catalog, SettingsError> {
     Catalog::read(files::json(path)?).map_err(|error| SettingsError::Invalid {
         origin: path.display().to_string(),
         what: format!("this is no catalog: {error}"),

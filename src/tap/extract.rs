@@ -9,6 +9,7 @@ use super::discover::{Skipped, readable, skips};
 use super::error::Error;
 use super::output::{Observer, Output, StreamOutput};
 use super::plan::module_of;
+use super::planner::own_price;
 use super::policy::FieldPolicy;
 use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
@@ -24,6 +25,7 @@ use serde_json::value::RawValue;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -68,68 +70,114 @@ pub(super) struct Context {
     pub state: Arc<State>,
     /// The modules as Zoho lists them in this run, once somebody had to ask.
     modules: Arc<OnceCell<Vec<Module>>>,
+    /// Credits that the run was expected to cost when its streams were planned, polls apart.
+    planned: Arc<AtomicU64>,
+    /// Whether that is the least, because nobody knew the size of a stream.
+    is_open: Arc<AtomicBool>,
+}
+
+/// What a [`Context`] is made of.
+pub(super) struct Inputs {
+    pub client: Client,
+    pub config: TapConfig,
+    pub state_dir: PathBuf,
+    pub observer: Arc<dyn Observer>,
+    pub shutdown: CancellationToken,
+    pub state: State,
 }
 
 /// What became of one stream.
 enum Outcome {
     Read(StreamSummary),
     Skipped(Skipped),
+    Unfinished,
 }
 
 impl<W: Write + Send + 'static> Sync<W> {
-    /// Reads the selected streams of `catalog`.
+    /// Reads the selected streams of `catalog`; tells what was done, and the first failure.
     ///
-    /// # Errors
-    /// The first failure; before it returns, every other stream is read and the STATE that is true is
-    /// out. Only a failure that the others share (sign-in, stdout, a signal) stops them all.
-    pub async fn run(self, catalog: &Catalog, state: State) -> Result<Summary, Error> {
+    /// When it returns, every stream that could be read is read and the STATE that is true is out. Only
+    /// a failure that all share (sign-in, stdout, a signal) stops them all.
+    pub async fn run(self, catalog: &Catalog, state: State) -> (Summary, Result<(), Error>) {
         let began = Instant::now();
         let output = Output::new(self.out, state.clone(), &self.config);
-        let context = Context {
-            jobs: Jobs::new(self.client.clone()),
-            client: self.client,
-            policy: Arc::new(FieldPolicy::new(&self.config)?),
-            config: Arc::new(self.config),
-            state_dir: self.state_dir,
-            observer: self.observer,
-            shutdown: self.shutdown.child_token(),
-            state: Arc::new(state),
-            modules: Arc::default(),
-        };
+        let Self { client, config, state_dir, observer, shutdown, .. } = self;
+        let shutdown = shutdown.child_token();
+        let inputs = Inputs { client: client.clone(), config, state_dir, observer, shutdown, state };
         let mut summary = Summary::default();
-        let selected: Vec<Arc<CatalogEntry>> =
-            catalog.streams.iter().filter(|entry| entry.is_selected()).cloned().map(Arc::new).collect();
-        if !selected.is_empty() {
-            let read = context.streams(selected, &output, &mut summary).await;
-            output.flush().and(read)?;
-            output.end()?;
-        }
-        summary.usage = context.client.usage();
+        let ended = match Context::new(inputs) {
+            Ok(context) => context.selected(catalog, &output, &mut summary).await,
+            Err(error) => Err(error),
+        };
+        summary.usage = client.usage();
         summary.elapsed = began.elapsed();
-        Ok(summary)
+        (summary, ended)
     }
 }
 
 impl Context {
+    /// What the streams of one run, or of its plan, share.
+    ///
+    /// # Errors
+    /// When the settings' field policy cannot hold.
+    pub fn new(inputs: Inputs) -> Result<Self, Error> {
+        Ok(Self {
+            jobs: Jobs::new(inputs.client.clone()),
+            client: inputs.client,
+            policy: Arc::new(FieldPolicy::new(&inputs.config)?),
+            config: Arc::new(inputs.config),
+            state_dir: inputs.state_dir,
+            observer: inputs.observer,
+            shutdown: inputs.shutdown,
+            state: Arc::new(inputs.state),
+            modules: Arc::default(),
+            planned: Arc::default(),
+            is_open: Arc::default(),
+        })
+    }
+
+    async fn selected(&self, catalog: &Catalog, output: &Output, summary: &mut Summary) -> Result<(), Error> {
+        let selected: Vec<Arc<CatalogEntry>> =
+            catalog.streams.iter().filter(|entry| entry.is_selected()).cloned().map(Arc::new).collect();
+        if selected.is_empty() {
+            return Ok(());
+        }
+        let read = self.streams(selected, output, summary).await;
+        summary.planned = self.planned.load(Ordering::Relaxed);
+        summary.planned_at_least = self.is_open.load(Ordering::Relaxed);
+        output.flush().and(read)?;
+        output.end()
+    }
+
+    /// Looks at what is selected before anything is read: bookmarks that cannot be understood and
+    /// modules that are not there end the run, those that cannot be read are skipped.
+    pub async fn prepare(
+        &self,
+        selected: &[Arc<CatalogEntry>],
+    ) -> Result<(Vec<Arc<CatalogEntry>>, Vec<Skipped>), Error> {
+        self.check_bookmarks(selected)?;
+        self.call(learn_org(&self.client)).await?;
+        let modules = self.modules_of(selected).await?;
+        // What is spent by now is no longer a matter of planning.
+        self.plan(self.client.usage().credits.total());
+        let (streams, others): (Vec<_>, Vec<_>) =
+            selected.iter().cloned().partition(|entry| is_readable(entry, &modules));
+        let reason = "this user may not read it, or Zoho offers no API for it";
+        let skip = |entry: &Arc<CatalogEntry>| {
+            tracing::warn!(stream = entry.stream_name(), "skipped: {reason}");
+            Skipped { module: entry.stream_name().to_owned(), reason: reason.to_owned() }
+        };
+        Ok((streams, others.iter().map(skip).collect()))
+    }
+
     async fn streams(
         &self,
         selected: Vec<Arc<CatalogEntry>>,
         output: &Output,
         summary: &mut Summary,
     ) -> Result<(), Error> {
-        self.check_bookmarks(&selected)?;
-        self.call(learn_org(&self.client)).await?;
-        let modules = self.modules_of(&selected).await?;
-        let mut streams = Vec::new();
-        for entry in &selected {
-            if is_readable(entry, &modules) {
-                streams.push(entry.clone());
-            } else {
-                let reason = "this user may not read it, or Zoho offers no API for it".to_owned();
-                tracing::warn!(stream = entry.stream_name(), "skipped: {reason}");
-                summary.skipped.push(Skipped { module: entry.stream_name().to_owned(), reason });
-            }
-        }
+        let (streams, skipped) = self.prepare(&selected).await?;
+        summary.skipped = skipped;
         let (deletes, streams): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|entry| entry.tap_stream_id == deletes::STREAM);
         let selected: Arc<[Arc<CatalogEntry>]> = selected.into();
@@ -155,6 +203,16 @@ impl Context {
         Ok(readable(modules.to_vec()).collect())
     }
 
+    /// Adds to what the run is expected to cost.
+    pub fn plan(&self, credits: u64) {
+        self.planned.fetch_add(credits, Ordering::Relaxed);
+    }
+
+    /// What was added is the least: nobody knows the size of a stream.
+    pub fn plan_at_least(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
     async fn live_modules(&self) -> Result<&[Module], Error> {
         let modules = self.modules.get_or_try_init(|| self.call(self.client.modules())).await?;
         Ok(modules)
@@ -171,6 +229,7 @@ impl Context {
         let mut tasks = JoinSet::new();
         let mut failed: Option<Error> = None;
         let mut done: Vec<(usize, Outcome)> = Vec::new();
+        let names: Vec<String> = streams.iter().map(|entry| entry.stream_name().to_owned()).collect();
         let mut waiting = streams.into_iter().enumerate();
         loop {
             while tasks.len() < STREAMS_AT_ONCE && !self.shutdown.is_cancelled() {
@@ -182,13 +241,17 @@ impl Context {
             match tasks.join_next().await {
                 None => break,
                 Some(Ok((place, Ok(outcome)))) => done.push((place, outcome)),
-                Some(Ok((_, Err(error)))) => self.note_failure(&mut failed, error),
+                Some(Ok((place, Err(error)))) => {
+                    self.note_failure(&mut failed, error);
+                    done.push((place, Outcome::Unfinished));
+                }
                 Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
             }
         }
         done.sort_by_key(|(place, _)| *place);
-        for (_, outcome) in done {
+        for (place, outcome) in done {
             match outcome {
+                Outcome::Unfinished => summary.unfinished.push(names[place].clone()),
                 Outcome::Read(stream) => summary.streams.push(stream),
                 Outcome::Skipped(skipped) => summary.skipped.push(skipped),
             }
@@ -220,6 +283,7 @@ impl Context {
     ) -> Result<Outcome, Error> {
         let stream = entry.stream_name();
         self.observer.started(stream);
+        self.plan(own_price(entry, selected).map_or(0, |price| price.credits));
         let read = match entry.tap_stream_id.as_str() {
             users::STREAM => users::read(self, entry, &mut output).await,
             deletes::STREAM => deletes::read(self, entry, selected, &mut output).await,
@@ -330,10 +394,14 @@ fn known(entry: &CatalogEntry, modules: &[Module]) -> Result<(), Error> {
     })
 }
 
-/// Whether these modules hold the stream's; two streams are of no module.
+/// Whether the stream reads a module; two do not.
+pub(super) fn is_of_a_module(entry: &CatalogEntry) -> bool {
+    ![users::STREAM, deletes::STREAM].contains(&module_of(entry))
+}
+
+/// Whether these modules hold the stream's.
 fn is_readable(entry: &CatalogEntry, modules: &[Module]) -> bool {
-    let module = module_of(entry);
-    [users::STREAM, deletes::STREAM].contains(&module) || modules.iter().any(|found| found.api_name == module)
+    !is_of_a_module(entry) || modules.iter().any(|found| found.api_name == module_of(entry))
 }
 
 /// A call that failed, or was not waited for.

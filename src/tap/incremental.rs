@@ -66,10 +66,14 @@ pub(super) async fn read(
             output.checkpoint(reading.bookmark())?;
         }
         left = left.map(|left| left.saturating_sub(page.records.len() as u64));
-        if rows.is_none() && !first && has_choice(context, reading) {
-            return Ok(Outcome::Large(count(context, reading, reading.progress.floor()).await?));
+        match left {
+            // There are more than was expected: how many is found out anew.
+            Some(0) => (left, first) = (None, true),
+            None if !first && has_choice(context, reading) => {
+                return Ok(Outcome::Large(count(context, reading, reading.progress.floor()).await?));
+            }
+            _ => first = false,
         }
-        first = false;
     }
 }
 

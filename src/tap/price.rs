@@ -4,7 +4,9 @@
 //! is read in parts (column slices, child streams) costs the sum of its parts. Prices of single calls
 //! are those of [`crate::zoho::credits`], by Zoho's page "API Limits" of v8.
 
+use super::bulk::windows::boundary_credits;
 use super::plan::Way;
+use crate::zoho::api::bulk_read::MAX_ROWS_PER_JOB;
 use crate::zoho::credits::{BULK_READ_JOB, CALL, coql_price};
 
 /// Rows of a full page of COQL.
@@ -13,8 +15,6 @@ const COQL_PAGE: u64 = crate::zoho::api::coql::MAX_LIMIT as u64;
 const FIRST_PAGE: u64 = 200;
 /// Rows of a page of the records API.
 const LIST_PAGE: u64 = crate::zoho::api::records::MAX_PER_PAGE as u64;
-/// Rows of one bulk job. Source: "Bulk Read, Limitations".
-const JOB_ROWS: u64 = 200_000;
 
 impl Way {
     /// Credits of reading so many rows of at most as many fields as the way can have at once.
@@ -45,14 +45,14 @@ pub fn coql_unknown(rows: u64) -> (u64, u64) {
     (credits, rows.saturating_sub(reach))
 }
 
-/// One job for each window of 200,000 rows.
+/// One job for each window of 200,000 rows, and the queries that find where windows end.
 fn bulk_read(rows: u64) -> u64 {
-    BULK_READ_JOB * jobs(rows)
+    BULK_READ_JOB * jobs(rows) + boundary_credits(rows)
 }
 
 /// Jobs for so many rows.
 pub fn jobs(rows: u64) -> u64 {
-    rows.div_ceil(JOB_ROWS).max(1)
+    rows.div_ceil(MAX_ROWS_PER_JOB).max(1)
 }
 
 /// Pages, and from the second page on as many for the pass that looks for rows that slipped.
@@ -80,7 +80,7 @@ mod tests {
             (2_001, 4, 50, 22),
             (100_000, 150, 50, 1_000),
             (200_000, 300, 50, 2_000),
-            (200_001, 301, 100, 2_002),
+            (200_001, 301, 102, 2_002),
         ];
         for (rows, coql, bulk, list) in cases {
             let credits = [Way::Coql, Way::BulkRead, Way::Records].map(|way| way.credits(rows));

@@ -7,9 +7,11 @@ use super::error::Error;
 use super::extract::{Context, in_stream};
 use super::output::StreamOutput;
 use super::plan::{StreamPlan, Way, module_of};
-use super::state::{Bookmark, Progress, Window, text};
+use super::planner::{Expected, Offers, expect};
+use super::state::{Bookmark, Bounds, Progress, Window, text};
 use super::{bulk, incremental, list};
 use crate::protocol::catalog::CatalogEntry;
+use crate::zoho::credits::CALL;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -33,7 +35,7 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// Takes up the unfinished reading of the bookmark, or begins a new one.
-    fn new(context: &Context, plan: &'a StreamPlan, bookmark: Bookmark) -> Self {
+    pub fn new(context: &Context, plan: &'a StreamPlan, bookmark: Bookmark) -> Self {
         let fields = plan.fingerprint();
         let now = context.server_time();
         let mut window = bookmark.window(&context.config, now);
@@ -81,6 +83,11 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// Whether it is a new one and of every id: neither the rest of another nor one of several shards.
+    pub fn is_whole(&self) -> bool {
+        !self.progress.is_begun() && self.progress.window.bounds == Bounds::default()
+    }
+
     fn to_value(&self, bookmark: Bookmark) -> Value {
         bookmark.to_value(self.plan.replication_key.as_deref())
     }
@@ -94,6 +101,7 @@ pub(super) async fn read(
 ) -> Result<String, Error> {
     let module = module_of(entry);
     let fields = context.call(context.client.fields(module)).await.map_err(in_stream(entry.stream_name()))?;
+    context.plan(CALL);
     let plan = StreamPlan::new(entry, &fields, &context.policy);
     for warning in &plan.warnings {
         tracing::warn!(stream = plan.stream, "{warning}");
@@ -102,9 +110,13 @@ pub(super) async fn read(
     output.begin(&plan.schema, &["id".to_owned()], &cursor)?;
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     let mut reading = Reading::new(context, &plan, bookmark);
+    let is_full = reading.progress.window.from.is_none() && reading.is_whole();
     let read = by_ways(context, &mut reading, output).await;
     // Whatever went wrong: what is out stays out, and the next run goes on from here.
     let bookmark = if read.is_ok() { reading.complete() } else { reading.bookmark() };
+    if is_full && read.is_ok() {
+        context.client.keep_rows(module, None, output.rows());
+    }
     let ended = output.checkpoint(bookmark);
     let ways = read?;
     ended?;
@@ -118,24 +130,27 @@ async fn by_ways(
     reading: &mut Reading<'_>,
     output: &mut StreamOutput,
 ) -> Result<Vec<Way>, Error> {
-    let mut rows = expected(context, reading).await?;
+    let mut outlook = expect(context, reading).await?;
+    let choice = Offers::new(reading.plan, context.config.method, &outlook).able.first().copied();
+    context.plan(choice.map_or(0, |offer| offer.credits));
+    match outlook.expected.rows() {
+        Some(rows) => context.observer.expects(&reading.plan.stream, rows),
+        None => context.plan_at_least(),
+    }
     let mut used = Vec::new();
-    let mut tried: Vec<(Way, String)> = Vec::new();
     loop {
-        let (mut ways, mut reasons) = reading.plan.ways(context.config.method, rows.unwrap_or(0));
-        if reading.progress.has_jobs() {
-            ways.sort_by_key(|way| *way != Way::BulkRead);
-        }
-        let Some(way) = ways.into_iter().find(|way| tried.iter().all(|(tried, _)| tried != way)) else {
-            reasons.extend(tried.iter().map(|(way, why)| format!("{}: {why}", way.label())));
-            return Err(Error::NoWay { stream: reading.plan.stream.clone(), reasons: reasons.join("; ") });
+        let Offers { able, refused } = Offers::new(reading.plan, context.config.method, &outlook);
+        let resumed = able.iter().find(|offer| offer.way == Way::BulkRead && reading.progress.has_jobs());
+        let Some(way) = resumed.or(able.first()).map(|offer| offer.way) else {
+            let (stream, reasons) = (reading.plan.stream.clone(), refused.join("; "));
+            return Err(Error::NoWay { stream, reasons });
         };
         reading.progress.way = way;
         context.observer.doing(&reading.plan.stream, way.label());
         let before = output.rows();
         let outcome = match way {
-            Way::Coql => incremental::read(context, reading, output, rows).await?,
-            Way::BulkRead => bulk::read(context, reading, output, rows).await?,
+            Way::Coql => incremental::read(context, reading, output, outlook.expected.rows()).await?,
+            Way::BulkRead => bulk::read(context, reading, output, outlook.expected.rows()).await?,
             Way::Records => list::read(context, reading, output).await?,
         };
         if output.rows() > before && !used.contains(&way) {
@@ -143,7 +158,7 @@ async fn by_ways(
         }
         match outcome {
             Outcome::Complete => return Ok(used),
-            Outcome::Large(left) => rows = Some(left),
+            Outcome::Large(left) => outlook.expected = Expected::Counted(left),
             Outcome::Refused(reason) => {
                 tracing::debug!(
                     stream = reading.plan.stream,
@@ -151,27 +166,8 @@ async fn by_ways(
                     reason,
                     "this way is refused, the next one is tried"
                 );
-                tried.push((way, reason));
+                outlook.refused.push((way, reason));
             }
         }
-    }
-}
-
-/// How many rows are to be read, where the choice of the way hangs on it. An increment is most
-/// often small: its first page tells. Nobody has to count either when only one way is left.
-async fn expected(context: &Context, reading: &Reading<'_>) -> Result<Option<u64>, Error> {
-    let (ways, _) = reading.plan.ways(context.config.method, 0);
-    let increment = reading.progress.window.from.is_some();
-    if increment || reading.progress.is_begun() || ways.len() < 2 || !ways.contains(&Way::Coql) {
-        return Ok(None);
-    }
-    match incremental::count(context, reading, reading.progress.floor()).await {
-        Ok(rows) => {
-            context.observer.expects(&reading.plan.stream, rows);
-            Ok(Some(rows))
-        }
-        // A module that COQL does not know: its own way finds out and gives way to the next.
-        Err(Error::Stream { source, .. }) if incremental::refuses(&source) => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -24,8 +24,14 @@ pub struct Summary {
     pub streams: Vec<StreamSummary>,
     /// Streams that are selected and could not be read.
     pub skipped: Vec<Skipped>,
+    /// Streams that were begun and not read to their end; the state says how far they are.
+    pub unfinished: Vec<String>,
     /// Calls and credits.
     pub usage: Usage,
+    /// Credits it was expected to cost when its streams were planned, polls apart.
+    pub planned: u64,
+    /// Whether that was the least, because nobody knew the size of a stream.
+    pub planned_at_least: bool,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -42,7 +48,9 @@ impl fmt::Display for Summary {
         let credits = &self.usage.credits;
         write!(f, " in {}, for {}", duration(self.elapsed), count(credits.total(), "credit"))?;
         let Spent { data, metadata, counts, polls } = credits;
-        write!(f, " ({data} data, {metadata} metadata, {counts} counts, {polls} polls)")?;
+        write!(f, " ({data} data, {metadata} metadata, {counts} counting, {polls} polls;")?;
+        let at_least = if self.planned_at_least { " at least" } else { "" };
+        write!(f, " planned{at_least} {})", thousands(self.planned))?;
         if self.usage.retries > 0 {
             write!(f, ", {}", count(self.usage.retries, "retry"))?;
         }
@@ -51,6 +59,9 @@ impl fmt::Display for Summary {
             if !stream.ways.is_empty() {
                 write!(f, " by {}", stream.ways)?;
             }
+        }
+        if !self.unfinished.is_empty() {
+            write!(f, "\nNot read to the end: {}", self.unfinished.join(", "))?;
         }
         for skipped in &self.skipped {
             write!(f, "\nSkipped: {} ({})", skipped.module, skipped.reason)?;

@@ -126,15 +126,15 @@ pub struct Allowance {
     pub spent_last_day: u64,
     /// How many are kept for the organisation's other programs.
     pub reserve: u64,
-    /// How many this run may still spend by its own cap; none: no cap.
-    pub left_of_run: Option<u64>,
+    /// The cap of one run; none: no cap.
+    pub cap: Option<u64>,
 }
 
 impl Allowance {
-    /// Credits that may be spent now; none when nothing is known.
+    /// Credits that a run may spend; none when nothing is known.
     pub fn spendable(&self) -> Option<u64> {
         let of_day = self.left.map(|left| left.saturating_sub(self.reserve));
-        of_day.into_iter().chain(self.left_of_run).min()
+        of_day.into_iter().chain(self.cap).min()
     }
 }
 
@@ -165,7 +165,7 @@ impl Budget {
             told: usage.remaining.is_some(),
             spent_last_day,
             reserve: self.reserve(&usage),
-            left_of_run: self.limits.per_run.map(|cap| cap.saturating_sub(usage.credits.total())),
+            cap: self.limits.per_run,
         }
     }
 

@@ -11,6 +11,7 @@
 //! - `faults`: the tap while calls fail, jobs fail and rows change under it.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
 //! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
+//! - `plan`: what a run will cost, said before and counted after, and what is remembered for it.
 //! - `policy`: fields that may not leave as they are.
 //! - `pipes`: the programs in a pipeline: closed pipes, signals, nothing to do.
 //! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
@@ -39,6 +40,7 @@ mod help;
 mod killed;
 mod northwind;
 mod pipes;
+mod plan;
 mod policy;
 mod protocol_rules;
 mod regression;

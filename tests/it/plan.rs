@@ -1,0 +1,167 @@
+//! What a run will cost, said before and counted after; and what is remembered so that it costs less.
+
+use crate::common::context::{TestContext, last_state, messages, records};
+use crate::common::snapshot::assert_seen;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+/// Modules, each with another number of rows around which prices change.
+const SIZES: [(&str, u64); 8] = [
+    ("Leads", 2_001),
+    ("Contacts", 2_000),
+    ("Accounts", 1_999),
+    ("Deals", 201),
+    ("Products", 200),
+    ("Vendors", 199),
+    ("Tasks", 1),
+    ("Everything_Lines", 0),
+];
+
+fn plan(context: &TestContext, args: &[&str]) -> Value {
+    let output = context.operator(&["plan", "--json"]).args(args).output().expect("runs");
+    assert!(output.status.success(), "{}", context.seen(&output));
+    let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let schema: Value = serde_json::from_str(include_str!("../../schemas/plan.json")).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let errors: Vec<String> = validator.iter_errors(&plan).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?} in {plan:#}");
+    plan
+}
+
+fn sync(context: &TestContext, args: &[&str]) -> Output {
+    let output = context.tap().args(["--catalog", "catalog.json"]).args(args).output().expect("runs");
+    assert!(output.status.success(), "{}", context.seen(&output));
+    output
+}
+
+/// Credits that the emulator charged since its counters were set to zero: data, metadata, polls.
+fn charged(context: &TestContext) -> [u64; 3] {
+    let stats = context.stats();
+    let mut sums = [0; 3];
+    for (call, figures) in stats["endpoints"].as_object().expect("endpoints") {
+        let credits = figures["credits"].as_u64().expect("credits");
+        let is_poll = call.starts_with("GET /crm/bulk/");
+        let is_metadata = call.contains("/settings/") || call.ends_with("/org");
+        sums[if is_poll { 2 } else { usize::from(is_metadata) }] += credits;
+    }
+    sums
+}
+
+#[test]
+fn the_plan_is_what_the_sync_spends() {
+    let context = TestContext::new(&SIZES);
+    context.catalog(&SIZES.map(|(module, _)| module));
+    let planned = plan(&context, &["--catalog", "catalog.json"]);
+    for (stream, (module, rows)) in planned["streams"].as_array().expect("streams").iter().zip(SIZES) {
+        assert_eq!((&stream["stream"], &stream["rows"]), (&json!(module), &json!(rows)));
+    }
+    assert_eq!(planned["spent"], json!({"data": 0, "metadata": 0, "counts": 8}), "discovery told the rest");
+    context.control("DELETE", "stats", &Value::Null);
+    sync(&context, &[]);
+    let [data, metadata, polls] = charged(&context);
+    assert_eq!(
+        json!([data, metadata, polls]),
+        json!([planned["credits"]["data"], planned["credits"]["metadata"], 0])
+    );
+    assert_eq!(data, 4 + 3 + 3 + 2 + 1 + 1 + 1 + 1);
+}
+
+#[test]
+fn the_plan_of_an_increment_is_what_it_costs() {
+    let context = TestContext::new(&[("Leads", 3_000), ("Contacts", 300)]);
+    context.catalog(&["Leads", "Contacts", "deleted_records"]);
+    let first = messages(&sync(&context, &[]).stdout);
+    let state = last_state(&context, &first, "state.json");
+    let state = state.to_str().expect("UTF-8");
+    context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
+    context.control("POST", "mutate", &json!({"module": "Leads", "seed": 7, "change": 500}));
+    let planned = plan(&context, &["--catalog", "catalog.json", "--state", state]);
+    context.control("DELETE", "stats", &Value::Null);
+    let second = sync(&context, &["--state", state]);
+    let read = records(&second.stdout, "Leads").len() as u64;
+    assert!(read > 400, "{read} of 500 changes");
+    assert_eq!(planned["streams"][0]["rows"], read);
+    let [data, _, _] = charged(&context);
+    assert_eq!(planned["credits"]["data"], data);
+    assert!(data <= 4 + 1 + 2 * 2, "{data}");
+}
+
+#[test]
+fn a_size_that_is_known_is_not_counted_again() {
+    let context = TestContext::new(&[("Leads", 500)]);
+    context.catalog(&["Leads"]);
+    sync(&context, &[]);
+    assert_eq!(
+        plan(&context, &["--catalog", "catalog.json"])["spent"]["counts"],
+        0,
+        "the sync read them all"
+    );
+    context.control("DELETE", "stats", &Value::Null);
+    sync(&context, &[]);
+    assert_eq!(charged(&context), [2, 1, 0], "500 rows, their fields");
+    // What is remembered is wrong by now, and everything comes all the same.
+    context.control("POST", "mutate", &json!({"module": "Leads", "seed": 7, "insert": 2_500}));
+    assert_eq!(records(&sync(&context, &[]).stdout, "Leads").len(), 3_000);
+}
+
+#[test]
+fn a_dear_job_is_not_begun_when_it_cannot_be_paid() {
+    let context = TestContext::new(&[("Leads", 300), ("Contacts", 300), ("Deals", 3)]);
+    context.catalog(&["Leads", "Contacts"]);
+    let capped = json!({"api_credits": {"per_run": 60}, "method": "bulk_read", "max_concurrency": 1});
+    let config = context.settings_with("capped.json", &capped);
+    context.control("DELETE", "stats", &Value::Null);
+    let output = context.tap_with(&config).args(["--catalog", "catalog.json"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(5), "{}", context.seen(&output));
+    assert_eq!(context.stats()["endpoints"]["POST /crm/bulk/v8/read"]["calls"], 1, "the second is too dear");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("\nNot read to the end: "), "{said}");
+    assert!(said.contains("the next call costs 50"), "{said}");
+    let state = last_state(&context, &messages(&output.stdout), "state.json");
+    let rest = sync(&context, &["--state", state.to_str().expect("UTF-8")]);
+    let read = |output: &Output| {
+        ["Leads", "Contacts"].map(|stream| records(&output.stdout, stream).len()).iter().sum::<usize>()
+    };
+    assert_eq!((read(&output), read(&rest)), (300, 300), "each stream in one of the runs");
+}
+
+#[test]
+fn what_is_damaged_is_asked_for_again() {
+    let context = TestContext::new(&[("Leads", 20)]);
+    context.catalog(&["Leads"]);
+    let cut = |dir: &Path| {
+        let mut files = 0;
+        let mut folders = vec![dir.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let text = fs::read(&path).expect("reads");
+                    fs::write(&path, &text[..text.len() / 2]).expect("writes");
+                    files += 1;
+                }
+            }
+        }
+        files
+    };
+    assert!(cut(&context.path("state/known")) > 3);
+    let output = sync(&context, &[]);
+    assert_eq!(records(&output.stdout, "Leads").len(), 20);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is damaged, it is asked for again"));
+    let clean = sync(&context, &[]);
+    assert!(!String::from_utf8_lossy(&clean.stderr).contains("damaged"));
+}
+
+#[test]
+fn a_plan_for_people() {
+    let context = TestContext::new(&[("Leads", 40_000), ("Contacts", 512), ("Everything", 10), ("Notes", 7)]);
+    context.catalog(&["Leads", "Contacts", "Everything", "Notes", "users", "deleted_records"]);
+    let limits = json!({"api_credits": {"per_run": 50, "reserve_percent": 10}});
+    context.settings_with("config.json", &limits);
+    let output = context.operator(&["plan", "--catalog", "catalog.json"]).output().expect("runs");
+    assert_seen("plan", &context.seen(&output));
+}
