@@ -64,6 +64,15 @@ pub enum SettingsError {
         #[source]
         source: std::io::Error,
     },
+    /// A file or folder that cannot be written.
+    #[error("`{}` cannot be written", path.display())]
+    Unwritable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file that is not JSON.
     #[error("`{}` is not JSON: line {line}, column {column}: {message}", path.display())]
     NotJson {
@@ -124,7 +133,9 @@ impl Diagnostic for SettingsError {
             Self::Variable { variable, .. } => {
                 Some(format!("set it, or write `$${{{variable}}}` for the text itself"))
             }
-            Self::Unreadable { .. } | Self::NotJson { .. } | Self::Empty { .. } => None,
+            Self::Unreadable { .. } | Self::Unwritable { .. } | Self::NotJson { .. } | Self::Empty { .. } => {
+                None
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `--about`: what a program is, can do and may be told.
 
 use super::args::AboutFormat;
+use super::plugin::definition;
 use super::settings::Program;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -16,7 +17,16 @@ pub fn about(program: Program, format: AboutFormat) -> String {
         _ => (
             "tap-zoho-crm",
             "Singer tap for Zoho CRM",
-            &["about", "catalog", "discover", "properties", "state", "structured-logging"],
+            &[
+                "about",
+                "activate-version",
+                "catalog",
+                "discover",
+                "properties",
+                "state",
+                "structured-logging",
+                "test",
+            ],
         ),
     };
     let schema = program.schema();
@@ -31,6 +41,7 @@ pub fn about(program: Program, format: AboutFormat) -> String {
             });
             format!("{about:#}")
         }
+        AboutFormat::Meltano => definition(name, description, capabilities, &schema),
         AboutFormat::Markdown => markdown(name, description, capabilities, &schema),
     }
 }

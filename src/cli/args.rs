@@ -7,12 +7,12 @@ use std::path::PathBuf;
 /// How much to say on stderr.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
-    /// Least important lines to log
-    #[arg(long, value_enum, default_value_t = LogLevel::Info, global = true)]
-    pub log_level: LogLevel,
-    /// Form of the log on stderr
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
-    pub log_format: LogFormat,
+    /// Least important lines to log; `info`, unless the environment says otherwise (`LOGLEVEL`)
+    #[arg(long, value_enum, global = true)]
+    pub log_level: Option<LogLevel>,
+    /// Form of the log on stderr; `text`, unless Meltano asks for structured logs
+    #[arg(long, value_enum, global = true)]
+    pub log_format: Option<LogFormat>,
 }
 
 /// Importance of a log line.
@@ -37,6 +37,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What `--test` tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TestKind {
+    /// One record of every stream.
+    All,
+    /// The SCHEMA of every stream.
+    Schema,
+}
+
 /// Form of `--about`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AboutFormat {
@@ -44,6 +53,8 @@ pub enum AboutFormat {
     Json,
     /// For people.
     Markdown,
+    /// A plugin definition in YAML, for `meltano add --from-ref`.
+    Meltano,
 }
 
 /// Singer tap for Zoho CRM: reads modules and writes Singer messages to stdout
@@ -62,6 +73,9 @@ pub struct TapArgs {
     /// Where the run before this one stopped
     #[arg(long, short, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Try every stream: `all` reads one record each, `schema` none; no STATE is written
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "all", require_equals = true, conflicts_with = "discover")]
+    pub test: Option<TestKind>,
     /// Describe the tap and its settings
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "json", require_equals = true)]
     pub about: Option<AboutFormat>,
@@ -152,6 +166,11 @@ pub enum OperatorCommand {
         /// The shell
         #[arg(value_enum)]
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of the three programs
+    Man {
+        /// Folder to write them to, such as `/usr/local/share/man/man1`
+        dir: PathBuf,
     },
 }
 

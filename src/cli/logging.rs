@@ -1,7 +1,10 @@
 //! Logs to stderr: lines for people or JSON for programs.
 
-use super::args::{LogArgs, LogFormat, LogLevel};
+use super::args::{LogFormat, LogLevel};
+use super::log_choice::LogChoice;
 use super::progress::Screen;
+use super::structured::Line;
+use serde_json::{Map, Value};
 use std::fmt as text;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -14,8 +17,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 /// Begins logging, once per process.
-pub fn init(args: &LogArgs, screen: &Screen) {
-    let level = match args.log_level {
+pub fn init(choice: &LogChoice, screen: &Screen) {
+    let level = match choice.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
@@ -24,17 +27,20 @@ pub fn init(args: &LogArgs, screen: &Screen) {
     // Other crates' chatter is for their developers.
     let filter = Targets::new().with_target("zoho_crm_connector", level).with_default(LevelFilter::ERROR);
     let screen = screen.clone();
-    let layer = fmt::layer().with_writer(move || screen.clone()).with_target(false);
-    let layer = match args.log_format {
-        LogFormat::Text => layer.with_ansi(false).event_format(Words).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    let layer = fmt::layer().with_writer(move || screen.clone()).with_target(false).with_ansi(false);
+    let layer = match choice.format {
+        LogFormat::Text => layer.event_format(Words).boxed(),
+        LogFormat::Json => layer.event_format(Json { program: choice.program }).boxed(),
     };
     // A second call in one process (tests) keeps the first one's choice.
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().ok();
+    for complaint in &choice.complaints {
+        tracing::warn!("{complaint}");
+    }
 }
 
 /// A log line for people: `warning: Leads: the message (job 4876…)`. What is only done needs no word
-/// in front of it.
+/// in front of it. A measurement keeps the form that Singer gives it.
 struct Words;
 
 impl<S, N> FormatEvent<S, N> for Words
@@ -43,8 +49,10 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> text::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let said = Said::of(event);
+        if let Some(metric) = &said.metric {
+            return writeln!(out, "INFO METRIC: {metric}");
+        }
         out.write_str(match *event.metadata().level() {
             Level::ERROR => "error: ",
             Level::WARN => "warning: ",
@@ -55,10 +63,45 @@ where
             write!(out, "{stream}: ")?;
         }
         out.write_str(&said.message)?;
-        if !said.facts.is_empty() {
-            write!(out, " ({})", said.facts.join(", "))?;
+        for (at, (name, value)) in said.facts.iter().enumerate() {
+            let before = if at == 0 { " (" } else { ", " };
+            let name = name.replace('_', " ");
+            match value {
+                Value::String(value) => write!(out, "{before}{name} {value}")?,
+                value => write!(out, "{before}{name} {value}")?,
+            }
         }
-        writeln!(out)
+        writeln!(out, "{}", if said.facts.is_empty() { "" } else { ")" })
+    }
+}
+
+/// A log line for programs.
+struct Json {
+    program: &'static str,
+}
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> text::Result {
+        let said = Said::of(event);
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            Level::INFO => "info",
+            Level::DEBUG | Level::TRACE => "debug",
+        };
+        let line = Line {
+            level,
+            logger: event.metadata().target(),
+            stream: said.stream.as_deref(),
+            message: &said.message,
+            metric: said.metric.and_then(|metric| serde_json::from_str(&metric).ok()),
+            extra: said.facts,
+        };
+        writeln!(out, "{}", line.text(self.program))
     }
 }
 
@@ -67,25 +110,47 @@ where
 struct Said {
     message: String,
     stream: Option<String>,
-    facts: Vec<String>,
+    /// A measurement, as JSON.
+    metric: Option<String>,
+    facts: Map<String, Value>,
 }
 
 impl Said {
-    fn note(&mut self, name: &str, value: String) {
+    fn of(event: &Event<'_>) -> Self {
+        let mut said = Self::default();
+        event.record(&mut said);
+        said
+    }
+
+    fn note(&mut self, name: &str, value: Value) {
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match name {
-            "message" => self.message = value,
-            "stream" => self.stream = Some(value),
-            name => self.facts.push(format!("{} {value}", name.replace('_', " "))),
+            "message" => self.message = text(value),
+            "stream" => self.stream = Some(text(value)),
+            "metric" => self.metric = Some(text(value)),
+            name => drop(self.facts.insert(name.to_owned(), value)),
         }
     }
 }
 
 impl Visit for Said {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.note(field.name(), value.to_owned());
+        self.note(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.note(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.note(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.note(field.name(), value.into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn text::Debug) {
-        self.note(field.name(), format!("{value:?}"));
+        self.note(field.name(), format!("{value:?}").into());
     }
 }

@@ -6,17 +6,23 @@ mod about;
 mod args;
 #[cfg(feature = "emulator")]
 mod demo;
+mod dotenv;
 #[cfg(feature = "emulator")]
 mod emulate;
 mod explain;
 mod files;
 mod jobs;
+mod log_choice;
 mod logging;
+mod man;
+mod metrics;
 mod operator;
 mod plan;
+mod plugin;
 mod progress;
 mod run;
 mod settings;
+mod structured;
 mod tap;
 mod target;
 

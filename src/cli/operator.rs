@@ -3,6 +3,7 @@
 use super::args::{ApiArgs, AuthCommand, ConfigArgs, OperatorArgs, OperatorCommand};
 use super::files;
 use super::jobs;
+use super::man;
 use super::plan;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
@@ -41,6 +42,7 @@ pub async fn run(command: OperatorCommand, screen: Screen, shutdown: Cancellatio
             #[cfg(feature = "emulator")]
             OperatorCommand::Demo(args) => super::demo::run(args, &screen).await,
             OperatorCommand::Completions { shell } => completions(shell),
+            OperatorCommand::Man { dir } => man::pages(&dir, &screen),
         }
     };
     tokio::select! {

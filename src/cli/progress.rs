@@ -1,10 +1,11 @@
 //! What people see while a run goes on: bars on a terminal, nothing but the log elsewhere.
 
 use super::args::LogFormat;
+use super::log_choice::LogChoice;
+use super::structured::Line;
 use crate::diagnostic::{Diagnostic, Report, causes, thousands};
 use crate::tap::output::Observer;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use serde_json::json;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -15,39 +16,38 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Screen {
     bars: MultiProgress,
-    json: bool,
+    /// Name of the program, where every line is a JSON object.
+    structured: Option<&'static str>,
 }
 
 impl Screen {
     /// The screen; bars are drawn only on a terminal and beside text.
-    pub fn new(format: LogFormat) -> Self {
-        let drawn = io::stderr().is_terminal() && format == LogFormat::Text;
+    pub fn new(choice: &LogChoice) -> Self {
+        let structured = (choice.format == LogFormat::Json).then_some(choice.program);
+        let drawn = io::stderr().is_terminal() && structured.is_none();
         let target = if drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target), json: format == LogFormat::Json }
+        Self { bars: MultiProgress::with_draw_target(target), structured }
     }
 
     /// Writes a whole text, with bars out of the way; among JSON lines it is one of them. Nobody is
     /// left to tell when stderr fails.
     pub fn say(&self, text: &str) {
-        if self.json {
-            self.line(&json!({"level": "INFO", "message": text}).to_string())
-        } else {
-            self.line(text)
+        match self.structured {
+            Some(program) => self.line(&Line::new("info", text).text(program)),
+            None => self.line(text),
         }
     }
 
     /// The last words of a failed run: one line at level CRITICAL among JSON lines, since callers
     /// look for it (Singer, "Best practices").
     pub fn fail(&self, error: &dyn Diagnostic, exit_code: u8) {
-        let text = if self.json {
-            let causes: Vec<String> = causes(error).collect();
-            json!({"level": "CRITICAL", "message": error.to_string(), "causes": causes, "hint": error.hint(),
-                "exit_code": exit_code})
-            .to_string()
-        } else {
-            Report(error).to_string()
-        };
-        self.line(&text);
+        let Some(program) = self.structured else { return self.line(&Report(error).to_string()) };
+        let message = error.to_string();
+        let mut line = Line::new("critical", &message);
+        line.extra.insert("causes".into(), causes(error).collect());
+        line.extra.insert("hint".into(), error.hint().into());
+        line.extra.insert("exit_code".into(), exit_code.into());
+        self.line(&line.text(program));
     }
 
     fn line(&self, text: &str) {

@@ -1,8 +1,9 @@
 //! Runs one command: signals, exit code, the last words on stderr.
 
-use super::args::{OperatorArgs, TapArgs, TargetArgs};
+use super::args::{LogArgs, OperatorArgs, TapArgs, TargetArgs};
+use super::log_choice::LogChoice;
 use super::progress::Screen;
-use super::{args, logging, operator, tap, target};
+use super::{logging, operator, tap, target};
 use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus};
 use crate::error::Error;
 use clap::Parser;
@@ -20,8 +21,8 @@ const LONGEST_GOODBYE: Duration = Duration::from_millis(4_500);
 pub fn tap_main() -> ExitCode {
     match TapArgs::try_parse() {
         Ok(args) => {
-            let screen = Screen::new(args.log.log_format);
-            run(&args.log.clone(), screen.clone(), |shutdown| tap::run(args, screen, shutdown))
+            let choice = log_choice("tap-zoho-crm", &args.log);
+            run(&choice, |screen, shutdown| tap::run(args, screen, shutdown))
         }
         Err(error) => usage(&error),
     }
@@ -31,8 +32,8 @@ pub fn tap_main() -> ExitCode {
 pub fn target_main() -> ExitCode {
     match TargetArgs::try_parse() {
         Ok(args) => {
-            let screen = Screen::new(args.log.log_format);
-            run(&args.log.clone(), screen.clone(), |shutdown| target::run(args, screen, shutdown))
+            let choice = log_choice("target-zoho-crm", &args.log);
+            run(&choice, |screen, shutdown| target::run(args, screen, shutdown))
         }
         Err(error) => usage(&error),
     }
@@ -42,8 +43,8 @@ pub fn target_main() -> ExitCode {
 pub fn operator_main() -> ExitCode {
     match OperatorArgs::try_parse() {
         Ok(args) => {
-            let screen = Screen::new(args.log.log_format);
-            run(&args.log.clone(), screen.clone(), |shutdown| operator::run(args.command, screen, shutdown))
+            let choice = log_choice("zoho-crm", &args.log);
+            run(&choice, |screen, shutdown| operator::run(args.command, screen, shutdown))
         }
         Err(error) => usage(&error),
     }
@@ -55,19 +56,24 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitStatus::Config.into() } else { ExitStatus::Done.into() }
 }
 
-fn run<F, J>(log: &args::LogArgs, screen: Screen, job: F) -> ExitCode
+fn log_choice(program: &'static str, args: &LogArgs) -> LogChoice {
+    LogChoice::new(program, args, |name| std::env::var(name).ok())
+}
+
+fn run<F, J>(choice: &LogChoice, job: F) -> ExitCode
 where
-    F: FnOnce(CancellationToken) -> J,
+    F: FnOnce(Screen, CancellationToken) -> J,
     J: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    logging::init(log, &screen);
+    let screen = Screen::new(choice);
+    logging::init(choice, &screen);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(&screen, &Error::Runtime(error)),
     };
     let shutdown = CancellationToken::new();
-    let end = runtime.block_on(supervise(job(shutdown.clone()), shutdown));
+    let end = runtime.block_on(supervise(job(screen.clone(), shutdown.clone()), shutdown));
     // A thread that still reads stdin must not keep the process.
     runtime.shutdown_background();
     let status = match end.result {

@@ -1,6 +1,7 @@
 //! What the settings mean: files and environment laid over each other, checked against the JSON
 //! Schema, turned into what the layers take.
 
+use super::dotenv;
 use super::explain::{Finding, findings, unknown_key};
 use super::files;
 use crate::error::SettingsError;
@@ -122,7 +123,7 @@ impl Settings {
         let mut loaded = Self { program, whole: Map::new(), origins: HashMap::new(), last_origin };
         for path in configs {
             let (settings, by_hand) = match path.to_str() {
-                Some("ENV") => (from_environment(program, &schema), false),
+                Some("ENV") => (from_environment(program, &schema)?, false),
                 _ => (from_file(path)?, true),
             };
             let origin = path.display().to_string();
@@ -165,6 +166,11 @@ impl Settings {
     pub fn invalid(&self, pointer: &str, what: String, hint: Option<String>) -> SettingsError {
         let what = if pointer.is_empty() { what } else { format!("{pointer}: {what}") };
         SettingsError::Invalid { origin: self.origin(pointer).to_owned(), what, hint }
+    }
+
+    /// Whether measurements are asked for.
+    pub fn metrics(&self) -> bool {
+        self.at("/metrics").and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// All settings, as one object.
@@ -310,17 +316,33 @@ fn substituted(text: &str, pointer: &str, origin: &str) -> Result<String, Settin
     Ok(done)
 }
 
-/// Settings from the environment: `TAP_ZOHO_CRM_CLIENT_ID` is `client_id`. What is no string by the
-/// schema is read as JSON.
-fn from_environment(program: Program, schema: &Value) -> Map<String, Value> {
+/// Settings from the environment, and below it from `.env` of the working folder:
+/// `TAP_ZOHO_CRM_CLIENT_ID` is `client_id`. What is no string by the schema is read as JSON.
+fn from_environment(program: Program, schema: &Value) -> Result<Map<String, Value>, SettingsError> {
+    let path = PathBuf::from(".env");
+    let mut variables =
+        dotenv::read(&path).map_err(|source| SettingsError::Unreadable { path: path.clone(), source })?;
+    variables.extend(std::env::vars());
     let read = |(name, value): (String, String)| {
         let key = name.strip_prefix(program.prefix())?.to_lowercase();
-        let property = &schema["properties"][&key];
-        let is_text = property["type"] == "string" || property.get("enum").is_some();
-        let json = (!is_text).then(|| serde_json::from_str(&value).ok()).flatten();
-        Some((key, json.unwrap_or(Value::String(value))))
+        // How much to log is told in the same way and is no setting.
+        (key != "loglevel").then(|| (key.clone(), typed(&schema["properties"][&key], value)))
     };
-    std::env::vars().filter_map(read).collect()
+    Ok(variables.into_iter().filter_map(read).collect())
+}
+
+/// A variable as its property wants it; truth in the words that the Meltano SDK takes.
+fn typed(property: &Value, value: String) -> Value {
+    if property["type"] == "boolean" {
+        return match value.to_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => true.into(),
+            "false" | "0" | "no" | "off" => false.into(),
+            _ => value.into(),
+        };
+    }
+    let is_text = property["type"] == "string" || property.get("enum").is_some();
+    let json = (!is_text).then(|| serde_json::from_str(&value).ok()).flatten();
+    json.unwrap_or(Value::String(value))
 }
 
 /// Refuses keys nobody knows in a file written by hand; elsewhere, and where a platform is known to

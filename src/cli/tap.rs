@@ -1,8 +1,9 @@
 //! `tap-zoho-crm`: discovery or a sync.
 
 use super::about::about;
-use super::args::TapArgs;
+use super::args::{TapArgs, TestKind};
 use super::files;
+use super::metrics::{self, Measured};
 use super::progress::{Screen, TapProgress};
 use super::settings::{Program, Settings};
 use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
@@ -13,10 +14,12 @@ use crate::protocol::writer::MessageWriter;
 use crate::tap::TapConfig;
 use crate::tap::discover::{Discovery, discover};
 use crate::tap::extract::Sync;
+use crate::tap::output::Observer;
 use crate::zoho::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::stdout;
 use std::path::Path;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Runs the tap.
@@ -25,7 +28,11 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
         return Ok(MessageWriter::new(stdout()).document(&about(Program::Tap, format))?);
     }
     let settings = Settings::load(Program::Tap, &args.config)?;
-    let config: TapConfig = settings.own()?;
+    let mut config: TapConfig = settings.own()?;
+    if let Some(test) = args.test {
+        config.trial = Some(if test == TestKind::All { 1 } else { 0 });
+        config.activate_version = false;
+    }
     let client = Client::new(settings.connection()?)?;
     let catalog = args.catalog.as_deref().map(catalog).transpose()?;
     let state = match &args.state {
@@ -45,9 +52,15 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
         tracing::warn!("no stream of the catalog is selected, so nothing is read");
     }
     let state_dir = settings.state_dir();
-    let observer = TapProgress::new(screen.clone());
+    let shown = TapProgress::new(screen.clone());
+    let metrics = settings.metrics();
+    let observer: Arc<dyn Observer> = if metrics { Measured::new(shown) } else { shown };
     let sync = Sync { client, config, state_dir, out: stdout(), observer, shutdown };
     let (summary, ended) = sync.run(&catalog, state).await;
+    if metrics {
+        metrics::count("http_request_count", summary.usage.calls, json!({}));
+        metrics::count("api_credits", summary.usage.credits.total(), json!({}));
+    }
     // Who runs out of credits wants to know what they went into.
     if ended.as_ref().err().is_none_or(|error| error.class() == ErrorClass::Quota) {
         screen.say(&summary.to_string());

@@ -2,13 +2,16 @@
 
 use super::about::about;
 use super::args::TargetArgs;
+use super::metrics;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
 use crate::error::{Error, SettingsError};
 use crate::protocol::writer::MessageWriter;
 use crate::target::report::REJECTED_PROPERTY;
+use crate::target::summary::Summary;
 use crate::target::{self, ConfigError, Source, Start, TargetConfig};
 use crate::zoho::Client;
+use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin, stdout};
 use std::path::{Path, PathBuf};
@@ -67,11 +70,28 @@ async fn write(
         target::Error::Config(error) => in_file(settings, *error).into(),
         other => Error::from(other),
     })?;
+    if settings.metrics() {
+        measure(&summary);
+    }
     screen.say(&summary.to_string());
     if summary.too_many_rejected {
         return Err(Error::Rejected { rejected: summary.failed(), rejects: summary.rejects });
     }
     Ok(())
+}
+
+/// Measurements of a run, by stream and module.
+fn measure(summary: &Summary) {
+    for tally in &summary.tallies {
+        let tags = |status: &str| json!({"stream": tally.stream, "module": tally.module, "status": status});
+        metrics::count("record_count", tally.rows() - tally.failed(), tags("succeeded"));
+        if tally.failed() > 0 {
+            metrics::count("record_count", tally.failed(), tags("failed"));
+        }
+        let tags = json!({"stream": tally.stream, "module": tally.module});
+        metrics::count("api_credits", tally.effort.credits, tags);
+    }
+    metrics::time("sync_duration", summary.elapsed, json!({"status": "succeeded"}));
 }
 
 /// A finding of the target about its settings, with the file they came from.

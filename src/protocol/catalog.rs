@@ -152,9 +152,13 @@ impl CatalogEntry {
             .map(|(name, _)| name.as_str())
     }
 
-    /// How to replicate: the person's choice, what discovery forces, the catalog's word, in this order.
+    /// How to replicate: what discovery forces, the person's choice, the catalog's word, in this order.
+    /// Whoever asks for everything gets it, though: no stream can only be read by increments.
     pub fn method(&self) -> &str {
         let word = |key| self.stream_metadata(key).and_then(Value::as_str).filter(|word| !word.is_empty());
+        if word("replication-method") == Some(FULL_TABLE) {
+            return FULL_TABLE;
+        }
         word("forced-replication-method")
             .or_else(|| word("replication-method"))
             .or(self.replication_method.as_deref())

@@ -65,6 +65,14 @@ impl<W: Write> MessageWriter<W> {
         self.line(&message)
     }
 
+    /// ACTIVATE_VERSION: the stream's records of other versions are gone.
+    ///
+    /// # Errors
+    /// When the reader is gone or writing fails.
+    pub fn activate_version(&mut self, stream: &str, version: i64) -> Result<(), WriteError> {
+        self.line(&serde_json::json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": version}))
+    }
+
     /// RECORD lines that were gathered elsewhere, in one piece.
     ///
     /// # Errors
@@ -123,6 +131,7 @@ pub struct RecordLines {
     bytes: Vec<u8>,
     before: Vec<u8>,
     after: Vec<u8>,
+    version: Option<i64>,
 }
 
 impl RecordLines {
@@ -130,10 +139,16 @@ impl RecordLines {
     /// without privilege, since several streams gather at once.
     const BLOCK_BYTES: usize = 256 * 1024;
 
+    /// Sets the version that the records of every [`head`](Self::head) from now on carry.
+    pub fn version(&mut self, version: i64) {
+        self.version = Some(version);
+    }
+
     /// Sets what stands around the records that follow; `time_extracted` is an RFC 3339 instant.
     pub fn head(&mut self, stream: &str, time_extracted: &str) {
+        let version = self.version.map(|version| format!(",\"version\":{version}")).unwrap_or_default();
         self.before = format!("{{\"type\":\"RECORD\",\"stream\":{},\"record\":", Value::from(stream)).into();
-        self.after = format!(",\"time_extracted\":{}}}\n", Value::from(time_extracted)).into();
+        self.after = format!("{version},\"time_extracted\":{}}}\n", Value::from(time_extracted)).into();
     }
 
     /// Adds one record; `json` appends exactly one JSON object.

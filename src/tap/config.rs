@@ -19,6 +19,11 @@ pub struct TapConfig {
     pub lookback_seconds: u32,
     /// Which way of reading to take; `auto` takes the cheapest that can deliver.
     pub method: Method,
+    /// Whether streams that are read whole end with ACTIVATE_VERSION. Default: false.
+    pub activate_version: bool,
+    /// A trial: so many records of each stream, and no STATE. It is no setting.
+    #[serde(skip)]
+    pub trial: Option<u64>,
     /// Most rows between two STATE messages. Default 50,000.
     pub state_rows: u64,
     /// Longest time between two STATE messages. Unit: seconds. Default 30.
@@ -36,6 +41,8 @@ impl Default for TapConfig {
             streams: StreamFilter::default(),
             lookback_seconds: 120,
             method: Method::Auto,
+            activate_version: false,
+            trial: None,
             state_rows: 50_000,
             state_seconds: 30,
             field_policy: Vec::new(),

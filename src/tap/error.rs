@@ -136,6 +136,9 @@ pub enum Error {
     /// A signal told us to stop; everything read so far is out and bookmarked.
     #[error("stopped by a signal")]
     Interrupted,
+    /// A trial has the records it wants of a stream; never leaves the tap.
+    #[error("the trial of the stream is done")]
+    TrialDone,
 }
 
 impl Error {
@@ -163,7 +166,7 @@ impl Diagnostic for Error {
             | Self::RowCount { .. }
             | Self::Decode { .. }
             | Self::Restless { .. } => ErrorClass::Data,
-            Self::Interrupted => ErrorClass::Interrupted,
+            Self::Interrupted | Self::TrialDone => ErrorClass::Interrupted,
         }
     }
 

@@ -8,6 +8,7 @@ use super::config::TapConfig;
 use super::error::Error;
 use crate::protocol::state::State;
 use crate::protocol::writer::{MessageWriter, RecordLines, WriteError};
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +44,8 @@ struct Shared {
     rows_since_state: AtomicU64,
     state_rows: u64,
     state_every: Duration,
+    /// A trial ends a stream after so many records, and has no STATE.
+    trial: Option<u64>,
 }
 
 struct Sink {
@@ -64,6 +67,7 @@ impl Output {
                 rows_since_state: AtomicU64::new(0),
                 state_rows: config.state_rows.max(1),
                 state_every: Duration::from_secs(config.state_seconds),
+                trial: config.trial,
             }),
         }
     }
@@ -78,6 +82,7 @@ impl Output {
             lines: RecordLines::default(),
             gathered: 0,
             rows: 0,
+            version: None,
             last_state: Instant::now(),
         }
     }
@@ -115,6 +120,9 @@ impl Shared {
 
     /// Emits the state, unless it is the one that is already out and no record followed.
     fn emit(&self, sink: &mut Sink) -> Result<(), Error> {
+        if self.trial.is_some() {
+            return Ok(sink.writer.flush()?);
+        }
         sink.state.set_currently_syncing(sink.reading.first().map(String::as_str));
         let value = sink.state.to_value();
         if value == sink.last_value && self.rows_since_state.load(Ordering::Relaxed) == 0 {
@@ -154,6 +162,8 @@ pub struct StreamOutput {
     /// Records in `lines`.
     gathered: u64,
     rows: u64,
+    /// The version of a stream that is read whole.
+    version: Option<i64>,
     last_state: Instant,
 }
 
@@ -161,9 +171,31 @@ impl StreamOutput {
     /// Begins the stream with its SCHEMA.
     ///
     /// # Errors
-    /// When stdout fails.
+    /// When stdout fails, or a trial wants no more than that.
     pub fn begin(&mut self, schema: &Value, keys: &[String], cursor: &[String]) -> Result<(), Error> {
-        self.hand_on(|own, sink| Ok(sink.writer.schema(&own.stream, schema, keys, cursor)?))
+        self.hand_on(|own, sink| Ok(sink.writer.schema(&own.stream, schema, keys, cursor)?))?;
+        self.check_trial()
+    }
+
+    /// Gives the stream a version, since it is read whole: the instant at which that began. A reading
+    /// that goes on after a crash has the same one.
+    pub fn versioned(&mut self, began: DateTime<Utc>) {
+        self.version = Some(began.timestamp_millis());
+        self.lines.version(began.timestamp_millis());
+    }
+
+    /// Says that records of other versions are gone: the stream is out, whole.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn activate_version(&mut self) -> Result<(), Error> {
+        let Some(version) = self.version else { return Ok(()) };
+        self.hand_on(|own, sink| Ok(sink.writer.activate_version(&own.stream, version)?))
+    }
+
+    fn check_trial(&self) -> Result<(), Error> {
+        let enough = self.output.shared.trial.is_some_and(|most| self.rows >= most);
+        if enough { Err(Error::TrialDone) } else { Ok(()) }
     }
 
     /// Records written since the stream began.
@@ -179,7 +211,7 @@ impl StreamOutput {
     /// Writes one record; `json` appends exactly one JSON object.
     ///
     /// # Errors
-    /// When `json` fails or stdout does.
+    /// When `json` fails, stdout does, or a trial has enough.
     pub fn record<E>(&mut self, json: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), Error>
     where
         Error: From<E>,
@@ -187,7 +219,10 @@ impl StreamOutput {
         self.lines.record(json)?;
         self.rows += 1;
         self.gathered += 1;
-        if self.lines.is_full() { self.flush() } else { Ok(()) }
+        if self.lines.is_full() {
+            self.flush()?;
+        }
+        self.check_trial()
     }
 
     /// Whether it is time for a STATE.

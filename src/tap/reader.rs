@@ -111,9 +111,15 @@ pub(super) async fn read(
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     let mut reading = Reading::new(context, &plan, bookmark);
     let is_full = reading.progress.window.from.is_none() && reading.is_whole();
+    if context.config.activate_version && plan.replication_key.is_none() {
+        output.versioned(reading.progress.window.until);
+    }
     let read = by_ways(context, &mut reading, output).await;
     // Whatever went wrong: what is out stays out, and the next run goes on from here.
     let bookmark = if read.is_ok() { reading.complete() } else { reading.bookmark() };
+    if read.is_ok() {
+        output.activate_version()?;
+    }
     if is_full && read.is_ok() {
         context.client.keep_rows(module, None, output.rows());
     }
@@ -130,7 +136,11 @@ async fn by_ways(
     reading: &mut Reading<'_>,
     output: &mut StreamOutput,
 ) -> Result<Vec<Way>, Error> {
-    let mut outlook = expect(context, reading).await?;
+    let mut outlook = match context.config.trial {
+        // The cheapest way to so few.
+        Some(most) => Expected::Counted(most).into(),
+        None => expect(context, reading).await?,
+    };
     let choice = Offers::new(reading.plan, context.config.method, &outlook).able.first().copied();
     context.plan(choice.map_or(0, |offer| offer.credits));
     match outlook.expected.rows() {

@@ -81,6 +81,9 @@ pub(super) async fn read(
     let mut schema = project(&super::users::entry().schema, selected);
     context.policy.schema(STREAM, &mut schema);
     output.begin(&schema, &["id".to_owned()], &[])?;
+    if context.config.activate_version {
+        output.versioned(context.server_time());
+    }
     for page in 1.. {
         let answer = context.call(context.client.users(page)).await.map_err(in_stream(stream))?;
         context.page(stream, output, &decoder, &answer.records)?;
@@ -88,6 +91,7 @@ pub(super) async fn read(
             break;
         }
     }
+    output.activate_version()?;
     output.checkpoint(json!({}))?;
     Ok(String::new())
 }

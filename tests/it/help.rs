@@ -18,8 +18,19 @@ fn help_of_every_program() {
     for name in PROGRAMS {
         assert_seen(&format!("help_{name}"), &said(name, &["--help"]));
     }
-    let commands =
-        ["check", "auth", "modules", "fields", "plan", "api", "jobs", "emulate", "demo", "completions"];
+    let commands = [
+        "check",
+        "auth",
+        "modules",
+        "fields",
+        "plan",
+        "api",
+        "jobs",
+        "emulate",
+        "demo",
+        "completions",
+        "man",
+    ];
     for command in commands {
         let short = said("zoho-crm", &[command, "-h"]);
         assert_seen(&format!("help_zoho-crm_{command}"), &short);

@@ -17,6 +17,7 @@
 //! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
 //! - `regression`: bugs that were there once, each by name.
 //! - `samples`: every file of `sample_configs/`, run as its README says.
+//! - `singer`: what the Meltano SDK and Meltano know beside the protocol: trials, logs, metrics, versions.
 //! - `side_by_side`: streams that are read at the same time.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 //! - `windows`: more rows than one bulk job takes, by several jobs at once.
@@ -46,6 +47,7 @@ mod protocol_rules;
 mod regression;
 mod samples;
 mod side_by_side;
+mod singer;
 mod tap;
 mod target;
 mod windows;

@@ -237,5 +237,5 @@ fn a_failure_among_json_lines_is_one_of_them() {
     }
     let stderr = String::from_utf8_lossy(&bad.stderr);
     let last: Value = serde_json::from_str(stderr.lines().last().expect("a line")).expect("JSON");
-    assert_eq!((&last["level"], &last["exit_code"]), (&json!("CRITICAL"), &json!(2)));
+    assert_eq!((&last["level"], &last["extra"]["exit_code"]), (&json!("critical"), &json!(2)));
 }
