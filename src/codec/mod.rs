@@ -6,6 +6,7 @@ pub mod archive;
 pub mod archive_write;
 pub mod decode;
 pub mod encode;
+pub mod fingerprint;
 pub mod guard;
 pub mod merge;
 pub mod plan;

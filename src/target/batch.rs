@@ -45,6 +45,10 @@ pub struct Entry {
     pub match_key: Option<MatchKey>,
     /// What is done with it.
     pub step: Step,
+    /// The table version it carried.
+    pub version: Option<i64>,
+    /// Columns that are as they were accepted last; record calls leave them out.
+    pub unchanged: Vec<u32>,
     /// Name of the row in results: a JSON object.
     pub identifier: String,
     /// The JSON object for a record call; empty for a decided entry.
@@ -54,9 +58,21 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether it is to be sent.
+    pub fn is_sent(&self) -> bool {
+        !matches!(self.step, Step::Decided(_))
+    }
+
+    /// Ends the row's way here, with that outcome.
+    pub fn decide(&mut self, outcome: Outcome) {
+        self.step = Step::Decided(outcome);
+        self.body.clear();
+    }
+
     fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let hex =
             |number: Option<u128>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:032x}"));
+        let unchanged: Vec<String> = self.unchanged.iter().map(u32::to_string).collect();
         let step = match &self.step {
             Step::Send => "-".to_owned(),
             Step::Change(Change::ById(id)) => format!("id {id}"),
@@ -65,11 +81,13 @@ impl Entry {
         };
         writeln!(
             out,
-            "{}\t{}\t{:032x}\t{}\t{step}\t{}\t{}\t{}",
+            "{}\t{}\t{:032x}\t{}\t{step}\t{}\t{}\t{}\t{}\t{}",
             self.line,
             hex(self.key),
             self.hash,
             hex(self.match_key.map(|key| key.exact)),
+            self.version.map(|version| version.to_string()).unwrap_or_default(),
+            unchanged.join(","),
             self.identifier,
             self.body,
             self.record
@@ -77,7 +95,7 @@ impl Entry {
     }
 
     fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.strip_suffix('\n').unwrap_or(line).splitn(8, '\t');
+        let mut parts = line.strip_suffix('\n').unwrap_or(line).splitn(10, '\t');
         let hex = |text: &str| u128::from_str_radix(text, 16).ok();
         let line = parts.next()?.parse().ok()?;
         let key = hex(parts.next()?);
@@ -92,9 +110,11 @@ impl Entry {
                 None => Step::Decided(serde_json::from_str(text).ok()?),
             },
         };
+        let version = parts.next()?.parse().ok();
+        let unchanged = parts.next()?.split(',').filter_map(|place| place.parse().ok()).collect();
         let (identifier, body, record) =
             (parts.next()?.to_owned(), parts.next()?.to_owned(), parts.next()?.to_owned());
-        Some(Self { line, key, hash, match_key, step, identifier, body, record })
+        Some(Self { line, key, hash, match_key, step, version, unchanged, identifier, body, record })
     }
 }
 
@@ -175,7 +195,7 @@ impl OpenBatch {
         entry.write(&mut self.writer)?;
         self.entries += 1;
         self.bytes += entry.body.len();
-        if !matches!(entry.step, Step::Decided(_)) {
+        if entry.is_sent() {
             self.to_send += 1;
             if let Some(key) = entry.match_key {
                 // A changed record takes no later row on top, hence a value that equals no other.
@@ -312,6 +332,8 @@ mod tests {
             hash: 9,
             match_key: key.map(|exact| MatchKey { exact, folded: exact % 100 }),
             step,
+            version: Some(3),
+            unchanged: vec![0, 7],
             identifier: "{\"Email\":\"a\"}".to_owned(),
             body: "{\"a\":\"x\\ty\"}".to_owned(),
             record: "{\"a\":\t\"x\"}".to_owned(),
@@ -342,6 +364,7 @@ mod tests {
         reader
             .each(|number, read| {
                 let want = &entries[number as usize];
+                assert_eq!((read.version, &read.unchanged), (Some(3), &want.unchanged));
                 assert_eq!((read.line, &read.step, &read.record), (want.line, &want.step, &want.record));
                 seen += 1;
                 std::io::Result::Ok(())

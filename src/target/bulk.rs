@@ -234,7 +234,7 @@ impl Job<'_> {
             operation: match route.operation {
                 Operation::Insert => BulkOperation::Insert,
                 Operation::Update => BulkOperation::Update,
-                Operation::Upsert => BulkOperation::Upsert,
+                Operation::Upsert | Operation::Mirror | Operation::Delete => BulkOperation::Upsert,
             },
             ignore_empty: false,
             resources: vec![BulkWriteResource {

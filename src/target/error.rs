@@ -92,6 +92,18 @@ pub enum Error {
         #[source]
         source: Option<Box<zoho::Error>>,
     },
+    /// More records would be deleted than is allowed; none was.
+    #[error("{} of the {} records of {module} would be deleted, more than {most}%: nothing was deleted", thousands(*.candidates), thousands(*.records))]
+    TooManyDeletes {
+        /// The module.
+        module: String,
+        /// Records that would be deleted.
+        candidates: u64,
+        /// Records of the module.
+        records: u64,
+        /// Most that may be deleted, in percent.
+        most: f64,
+    },
     /// The ledger failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -228,6 +240,7 @@ impl Diagnostic for Error {
             Self::Zoho { source, .. } => source.class(),
             Self::Job { .. } | Self::JobTimeout { .. } => ErrorClass::Retriable,
             Self::InDoubt { .. } => ErrorClass::InDoubt,
+            Self::TooManyDeletes { .. } => ErrorClass::Data,
             Self::Ledger(error) => error.class(),
             Self::Result { .. } => ErrorClass::Data,
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ErrorClass::Closed,
@@ -244,6 +257,11 @@ impl Diagnostic for Error {
             Self::Order { hint, before, .. } => join(hint.clone(), before.as_ref()),
             Self::Record { before, .. } => join(None, before.as_ref()),
             Self::Zoho { source, .. } => source.hint(),
+            Self::TooManyDeletes { .. } => Some(
+                "everything else is written; see whether the source is complete, and if the deletes are meant, \
+                 allow them with `max_delete_percent`"
+                    .to_owned(),
+            ),
             Self::Ledger(error) => error.hint(),
             Self::InDoubt { batch, .. } => Some(format!(
                 "look in Zoho whether the rows are there, then `zoho-crm jobs resolve {batch} --forget --config …` \

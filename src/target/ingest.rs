@@ -156,6 +156,12 @@ impl Streams {
         self.by_name.insert(name, stream);
     }
 
+    /// The route of a lane.
+    pub fn route(&self, lane: i64) -> Option<Arc<Route>> {
+        let mut routes = self.by_name.values().flat_map(|stream| &stream.routes);
+        routes.find(|(_, known)| *known == lane).map(|(route, _)| Arc::clone(route))
+    }
+
     /// Modules that some route writes to.
     pub fn modules(&self) -> HashSet<&str> {
         self.by_name

@@ -43,7 +43,8 @@ pub fn list(state_dir: &Path) -> Result<Vec<OpenJob>, LedgerError> {
         for batch in ledger.open_batches(&org)? {
             let calls = ledger.calls(&batch.id)?;
             let open = calls.iter().filter(|call| call.progress != Progress::Done);
-            let repeatable = |way| way == super::ledger::Way::Update || batch.route.idempotent;
+            use super::ledger::Way;
+            let repeatable = |way| matches!(way, Way::Update | Way::Delete) || batch.route.idempotent;
             jobs.push(OpenJob {
                 rows: open.clone().flat_map(|call| &call.units).map(|unit| unit.len() as u64).sum(),
                 jobs: open.clone().filter_map(|call| call.job.clone()).collect(),

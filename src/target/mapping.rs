@@ -70,6 +70,9 @@ pub fn compile(
     let mut columns = Vec::new();
     for pair in pairs {
         if !operation::takes(&choice, pair.field) {
+            if choice.operation == Operation::Delete {
+                continue;
+            }
             if target.fields.is_some() {
                 return Err(refused(&pair, &choice, target));
             }
@@ -78,11 +81,16 @@ pub fn compile(
         }
         columns.push(column(pair, target.nulls, metadata)?);
     }
-    for (name, value) in &target.constants {
+    let constants = target.constants.iter().filter(|_| choice.operation != Operation::Delete);
+    for (name, value) in constants {
         columns.push(constant(name, value, &choice, target, meta)?);
     }
-    columns.extend(layout(target, meta)?);
-    if let Some(name) = &target.conduct.batch_tag_field {
+    if choice.operation != Operation::Delete {
+        columns.extend(layout(target, meta)?);
+    }
+    if let Some(name) =
+        target.conduct.batch_tag_field.as_ref().filter(|_| choice.operation != Operation::Delete)
+    {
         columns.push(tag(name, &columns, &mut choice, target, meta)?);
     }
     if columns.is_empty() {
@@ -102,6 +110,7 @@ pub fn compile(
     }
     columns.sort_by_key(|column| rank(column, &choice.match_on, shape));
     let bulk = meta.takes_bulk_write()
+        && choice.operation != Operation::Delete
         && choice.match_on.len() <= 1
         && unmapped.is_empty()
         && columns.iter().all(|column| column.fits_bulk() && finds_parent(column, metadata));
@@ -115,6 +124,7 @@ pub fn compile(
         when,
         trigger: target.trigger.clone(),
         conduct: target.conduct.clone(),
+        mirror: target.operation == Some(Operation::Mirror),
         columns,
         key_properties: shape.key_properties.to_vec(),
         schema: shape.schema.to_owned(),
@@ -150,7 +160,7 @@ pub fn check_names(target: &StreamTarget, metadata: &Metadata) -> Result<(), Con
 
 /// Fields that a new record needs and no column feeds.
 fn unmapped_mandatory(columns: &[Column], operation: Operation, meta: &ModuleMeta) -> Vec<String> {
-    if operation == Operation::Update {
+    if matches!(operation, Operation::Update | Operation::Delete) {
         return Vec::new();
     }
     let unmapped = |field: &&Field| {

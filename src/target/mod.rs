@@ -14,6 +14,7 @@ pub mod check;
 pub mod condition;
 pub mod conduct;
 pub mod config;
+pub mod deletes;
 mod doubt;
 pub mod error;
 pub mod ingest;
@@ -22,6 +23,7 @@ pub mod ledger;
 mod lookup;
 pub mod mapping;
 pub mod matching;
+pub mod memory;
 pub mod metadata;
 pub mod operation;
 pub mod outcome;
@@ -30,6 +32,7 @@ mod pipeline;
 pub mod plan;
 pub mod preflight;
 mod records;
+mod removal;
 pub mod replay;
 pub mod report;
 mod resolve;
@@ -58,7 +61,9 @@ pub use summary::Summary;
 
 use crate::protocol::reader::ChunkReader;
 use crate::zoho::Client;
+use deletes::Deletes;
 use ledger::{Ledger, RunStart};
+use memory::Memory;
 use metadata::Metadata;
 use pipeline::{Input, Pipeline};
 use replay::Replays;
@@ -159,6 +164,7 @@ fn pipeline<W: Write>(
     output: W,
 ) -> Pipeline<W> {
     Pipeline {
+        memory: Memory::new(writer.ledger.clone()),
         replays: Replays::new(writer.ledger.clone(), start.run, start.unclean),
         metadata: Metadata::new(writer.config.strict_picklists),
         writer,
@@ -169,6 +175,8 @@ fn pipeline<W: Write>(
         run_name,
         streams: ingest::Streams::default(),
         gate: StateGate::default(),
+        deletes: Deletes::default(),
+        deletes_under_way: None,
         open: BTreeMap::new(),
         queue: VecDeque::new(),
         in_flight: HashMap::new(),

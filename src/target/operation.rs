@@ -37,7 +37,9 @@ pub(super) fn choose(
 ) -> Result<Choice, ConfigError> {
     let configured = configured_match(target, meta, pairs)?;
     let by_key = key_field(shape, pairs);
-    let (operation, match_on) = match (target.operation, configured.is_empty()) {
+    // A mirror writes as an upsert does.
+    let wanted = target.operation.map(|one| if one == Operation::Mirror { Operation::Upsert } else { one });
+    let (operation, match_on) = match (wanted, configured.is_empty()) {
         (Some(operation), false) => (operation, configured),
         (None, false) if configured == ["id"] => (Operation::Update, configured),
         (None, false) => (Operation::Upsert, configured),
@@ -49,11 +51,10 @@ pub(super) fn choose(
         (Some(Operation::Insert), true) => {
             (Operation::Insert, by_key.filter(|key| *key != "id").map(str::to_owned).into_iter().collect())
         }
-        (Some(Operation::Update), true) => (
-            Operation::Update,
-            vec![by_key.ok_or_else(|| no_match(shape, target, Operation::Update))?.to_owned()],
-        ),
-        (Some(Operation::Upsert), true) => {
+        (Some(operation @ (Operation::Update | Operation::Delete)), true) => {
+            (operation, vec![by_key.ok_or_else(|| no_match(shape, target, operation))?.to_owned()])
+        }
+        (Some(Operation::Upsert | Operation::Mirror), true) => {
             let field = by_key
                 .filter(|key| *key != "id")
                 .or_else(|| system_field(&meta.module.api_name).filter(|name| is_mapped(name, pairs)))
@@ -65,7 +66,7 @@ pub(super) fn choose(
     let fields: Vec<&Field> = match_on.iter().filter_map(|name| meta.field(name)).collect();
     let unique = !match_on.is_empty() && fields.iter().all(|field| field.unique);
     Ok(Choice {
-        idempotent: operation == Operation::Update || unique,
+        idempotent: matches!(operation, Operation::Update | Operation::Delete) || unique,
         folds_case: fields.iter().any(|field| !field.case_sensitive && field.api_name != "id"),
         operation,
         match_on,
@@ -75,14 +76,16 @@ pub(super) fn choose(
 /// Whether Zoho takes the field in this operation.
 pub(super) fn takes(choice: &Choice, field: &Field) -> bool {
     if field.api_name == "id" {
-        return choice.match_on.first().is_some_and(|name| name == "id");
+        return choice.match_on.iter().any(|name| name == "id");
     }
     let computed =
         matches!(field.data_type, DataType::Formula | DataType::RollupSummary | DataType::AutoNumber);
     let taken = match choice.operation {
         Operation::Insert => field.api_create,
         Operation::Update => field.api_update,
-        Operation::Upsert => field.api_create && field.api_update,
+        Operation::Upsert | Operation::Mirror => field.api_create && field.api_update,
+        // What is sent names the record and changes nothing.
+        Operation::Delete => return choice.match_on.contains(&field.api_name),
     };
     taken && !field.virtual_field && !computed
 }
@@ -139,12 +142,12 @@ pub(super) fn system_field(module: &str) -> Option<&'static str> {
 fn check(operation: Operation, match_on: &[String], target: &StreamTarget) -> Result<(), ConfigError> {
     let pointer = child(&target.pointer, "match_on");
     let by_id = match_on.iter().any(|name| name == "id");
-    if by_id && operation != Operation::Update {
+    if by_id && !matches!(operation, Operation::Update | Operation::Delete) {
         return Err(ConfigError::new(pointer, format!("{operation} cannot match on \"id\"")).with_hint(
             "Zoho gives the ids of new records; \"operation\": \"update\" changes records by id",
         ));
     }
-    if match_on.len() > 1 && operation != Operation::Upsert {
+    if match_on.len() > 1 && !matches!(operation, Operation::Upsert | Operation::Delete) {
         return Err(ConfigError::new(pointer, format!("{operation} takes one match field")));
     }
     Ok(())

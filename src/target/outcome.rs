@@ -14,6 +14,8 @@ pub enum Action {
     Written,
     /// The record had these values already.
     Unchanged,
+    /// The record was deleted.
+    Deleted,
     /// Left alone on purpose: under `insert`, a record with this key exists.
     Skipped,
     /// Zoho, or the check before it, refused the row.
@@ -30,6 +32,7 @@ impl Action {
             Self::Updated => "updated",
             Self::Written => "written",
             Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
             Self::Skipped => "skipped",
             Self::Rejected => "rejected",
             Self::Unknown => "unknown",

@@ -17,10 +17,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Source;
 use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
+use super::conduct::DeletedRows;
 use super::config::{ConfigError, Duplicates, FieldRule, Operation, StreamTarget, child};
+use super::deletes::Deletes;
 use super::error::{Before, Error};
 use super::ingest::{self, Stream, Streams};
 use super::mapping::{self, Mapped, Route, StreamShape};
+use super::memory::{Judged, Memory};
 use super::metadata::Metadata;
 use super::outcome::Outcome;
 use super::replay::{Replays, Verdict};
@@ -48,6 +51,9 @@ pub struct Pipeline<W> {
     pub(super) metadata: Metadata,
     pub(super) reporter: Reporter,
     pub(super) replays: Replays,
+    pub(super) memory: Memory,
+    pub(super) deletes: Deletes,
+    pub(super) deletes_under_way: Option<u64>,
     pub(super) output: W,
     pub(super) fresh: bool,
     pub(super) source: Source,
@@ -73,9 +79,9 @@ impl<W: Write> Pipeline<W> {
     /// The first failure. Everything in flight has been brought to a point the ledger knows.
     pub async fn drive(&mut self, mut input: Input) -> Result<(), Error> {
         let ended = match self.read(&mut input).await {
-            Ok(()) => self.drain().await,
+            Ok(()) => self.drain(true).await,
             // What came before the bad line is as good as ever.
-            Err(error) if error.is_input() => match self.drain().await {
+            Err(error) if error.is_input() => match self.drain(false).await {
                 Ok(()) => {
                     let state = self.gate.last_printed().map(str::to_owned);
                     Err(error.with_before(Before { lines: self.lines.saturating_sub(1), state }))
@@ -146,9 +152,12 @@ impl<W: Write> Pipeline<W> {
                 Ok(())
             }
             Message::Schema(message) => self.take_schema(number, &message).await,
-            // Rows of other versions are deleted under `mirror` only, which is not there yet.
             Message::ActivateVersion { stream, version } => {
-                tracing::debug!(%stream, version, "ACTIVATE_VERSION: nothing is deleted");
+                let routes =
+                    self.streams.get(&stream).map(|stream| stream.routes.as_slice()).unwrap_or_default();
+                for (_, lane) in routes.iter().filter(|(route, _)| route.mirror) {
+                    self.deletes.activate(*lane, number, version);
+                }
                 Ok(())
             }
             Message::Batch { stream } => Err(self.order(
@@ -183,22 +192,40 @@ impl<W: Write> Pipeline<W> {
             return Ok(());
         }
         for (route, lane) in routes {
-            let entry = self.entry(line, &route, lane, &record, text)?;
-            self.push(route, lane, entry).await?;
+            let row = Incoming { line, record: &record, text, version: message.version };
+            self.take_row(route, lane, row).await?;
         }
         self.last_row = line;
         Ok(())
     }
 
+    /// One record on its way to one module.
+    async fn take_row(&mut self, route: Arc<Route>, lane: i64, row: Incoming<'_>) -> Result<(), Error> {
+        if route.mirror {
+            self.deletes.saw(lane, row.line, row.version);
+        }
+        match route.on_deleted(row.record) {
+            Some(DeletedRows::Delete) => {
+                let deleting = Arc::new(route.deleting());
+                let entry = self.entry(&deleting, lane, row)?;
+                self.hold_delete(lane, &deleting, &entry)
+            }
+            Some(_) => {
+                let mut entry = self.entry(&route, lane, row)?;
+                entry.decide(Outcome::left_deleted());
+                self.push(route, lane, entry).await
+            }
+            None => {
+                let entry = self.entry(&route, lane, row)?;
+                self.deletes.bring_back(lane, entry.key);
+                self.push(route, lane, entry).await
+            }
+        }
+    }
+
     /// Maps, checks and compares a record: the row as it joins its batch.
-    fn entry(
-        &mut self,
-        line: u64,
-        route: &Arc<Route>,
-        lane: i64,
-        record: &Value,
-        text: &str,
-    ) -> Result<Entry, Error> {
+    fn entry(&mut self, route: &Arc<Route>, lane: i64, incoming: Incoming<'_>) -> Result<Entry, Error> {
+        let Incoming { line, record, text, version } = incoming;
         let record = record.as_object().ok_or_else(|| Error::Internal("a record is an object".to_owned()))?;
         let record_text = text.to_owned();
         let row = match route.map(record) {
@@ -206,7 +233,9 @@ impl<W: Write> Pipeline<W> {
             Err(refused) => {
                 return Ok(Entry {
                     line,
-                    key: None,
+                    key: refused.key,
+                    version,
+                    unchanged: Vec::new(),
                     hash: 0,
                     match_key: None,
                     step: Step::Decided(refused.outcome),
@@ -216,15 +245,25 @@ impl<W: Write> Pipeline<W> {
                 });
             }
         };
-        let step = match self.replays.judge(lane, line, route, &row)? {
+        let mut step = match self.replays.judge(lane, line, route, &row)? {
             Verdict::Send => Step::Send,
             Verdict::Change(change) => Step::Change(change),
             Verdict::Replayed(outcome) => Step::Decided(outcome),
         };
+        let mut unchanged = Vec::new();
+        if route.remembers() && step == Step::Send {
+            match self.memory.judge(lane, self.writer.memory_lane(route)?, route, &row)? {
+                Judged::New => {}
+                Judged::Unchanged(outcome) => step = Step::Decided(outcome),
+                Judged::Partly(places) => unchanged = places,
+            }
+        }
         let body = if matches!(step, Step::Decided(_)) { String::new() } else { row.body };
         Ok(Entry {
             line,
             key: row.key,
+            version,
+            unchanged,
             hash: row.hash,
             match_key: row.match_key,
             step,
@@ -234,7 +273,7 @@ impl<W: Write> Pipeline<W> {
         })
     }
 
-    async fn push(&mut self, route: Arc<Route>, lane: i64, mut entry: Entry) -> Result<(), Error> {
+    pub(super) async fn push(&mut self, route: Arc<Route>, lane: i64, mut entry: Entry) -> Result<(), Error> {
         let rejects = self.writer.config.duplicates == Duplicates::Reject;
         if rejects && self.open.get(&lane).is_some_and(|batch| batch.has_twin(&entry)) {
             entry.step = Step::Decided(Outcome::rejected(
@@ -243,6 +282,9 @@ impl<W: Write> Pipeline<W> {
                 "a row before it in the batch has the same match value",
             ));
             entry.body.clear();
+        }
+        if route.remembers() && entry.is_sent() {
+            self.memory.begin(lane, entry.key);
         }
         if self.open.get(&lane).is_some_and(|batch| !batch.takes(&entry)) {
             self.close(lane).await?;
@@ -370,17 +412,26 @@ impl<W: Write> Pipeline<W> {
         self.reporter.batch(written, earlier, &mut self.output)?;
         // Told first, forgotten then: a kill in between tells twice, never not at all.
         self.reporter.flush()?;
+        self.memory.end(written.batch.lane, &written.remembered);
         self.writer.ledger.finish_batch(&written.batch.id)?;
         let _ = std::fs::remove_file(&written.batch.spool);
         Ok(())
     }
 
-    async fn drain(&mut self) -> Result<(), Error> {
+    /// Writes what was accepted, deletes last; `whole` says that the input came to its end.
+    async fn drain(&mut self, whole: bool) -> Result<(), Error> {
+        self.finish_batches().await?;
+        self.send_deletes(whole).await?;
+        self.release_states()
+    }
+
+    /// Writes every open batch.
+    pub(super) async fn finish_batches(&mut self) -> Result<(), Error> {
         self.close_all().await?;
         while !self.tasks.is_empty() {
             self.wait_for_one().await?;
         }
-        self.release_states()
+        Ok(())
     }
 
     /// Gives up: nothing new is sent, calls in the air are waited for a moment. Batches that are not
@@ -408,7 +459,8 @@ impl<W: Write> Pipeline<W> {
     fn release_states(&mut self) -> Result<(), Error> {
         let open = self.open.values().map(|batch| batch.first_line);
         let queued = self.queue.iter().map(|batch| batch.first_line);
-        let pending = open.chain(queued).chain(self.in_flight.values().copied()).min();
+        let deletes = self.deletes.first_line().into_iter().chain(self.deletes_under_way);
+        let pending = open.chain(queued).chain(self.in_flight.values().copied()).chain(deletes).min();
         if self.gate.waiting_since().is_none_or(|line| pending.is_some_and(|pending| line >= pending)) {
             return Ok(());
         }
@@ -554,6 +606,15 @@ impl<W: Write> Pipeline<W> {
         let loaded = self.metadata.load(&self.writer.client, module).await;
         loaded.map_err(|error| Error::zoho(format!("cannot read the metadata of {module}"), error))
     }
+}
+
+/// A record as it came.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    line: u64,
+    record: &'a Value,
+    text: &'a str,
+    version: Option<i64>,
 }
 
 fn not_repeatable(route: &Route, target: &StreamTarget) -> ConfigError {

@@ -108,7 +108,8 @@ pub fn record_way(route: &Route) -> Way {
     match route.operation {
         Operation::Insert => Way::Insert,
         Operation::Update => Way::Update,
-        Operation::Upsert => Way::Upsert,
+        Operation::Upsert | Operation::Mirror => Way::Upsert,
+        Operation::Delete => Way::Delete,
     }
 }
 
@@ -175,7 +176,7 @@ fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> 
     }
     // Groups were taken apart; the record calls follow the input again.
     singles.sort_by_key(|(_, unit)| unit[0]);
-    for way in [Way::Insert, Way::Update, Way::Upsert] {
+    for way in [Way::Insert, Way::Update, Way::Upsert, Way::Delete] {
         let of_way: Vec<Unit> =
             singles.iter().filter(|(one, _)| *one == way).map(|(_, unit)| unit.clone()).collect();
         planned.extend(chunks(of_way, MAX_ROWS_PER_WRITE).map(|units| (way, units)));

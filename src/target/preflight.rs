@@ -40,6 +40,8 @@ pub struct MatchKey {
 pub struct Refused {
     /// Names the row.
     pub identifier: String,
+    /// Hash of the stream's key, where the row has one and is meant for this module.
+    pub key: Option<u128>,
     /// Why.
     pub outcome: Outcome,
 }
@@ -51,13 +53,19 @@ impl Route {
     /// [`Refused`] with the outcome of a row that Zoho would not take, or that is not for this module.
     pub fn map(&self, record: &Map<String, Value>) -> Result<Row, Box<Refused>> {
         let identifier = self.identifier(record);
-        let refuse =
-            |outcome: Box<Outcome>| Box::new(Refused { identifier: identifier.clone(), outcome: *outcome });
+        let refuse = |outcome: Box<Outcome>| {
+            let key = (!self.key_properties.is_empty()).then(|| hash(&self.key_text(record)));
+            Box::new(Refused { identifier: identifier.clone(), key, outcome: *outcome })
+        };
         if !self.when.is_met(record) {
-            return Err(refuse(Box::new(Outcome {
-                message: Some("the `when` of the mapping is not met".to_owned()),
-                ..Outcome::new(Action::Skipped)
-            })));
+            return Err(Box::new(Refused {
+                identifier,
+                key: None,
+                outcome: Outcome {
+                    message: Some("the `when` of the mapping is not met".to_owned()),
+                    ..Outcome::new(Action::Skipped)
+                },
+            }));
         }
         let mut body = String::with_capacity(256);
         for column in &self.columns {
@@ -109,7 +117,7 @@ impl Route {
 
     /// A new record needs its mandatory fields; whether an upsert makes a new one is Zoho's to say.
     fn check_mandatory(&self, record: &Map<String, Value>) -> Result<(), Box<Outcome>> {
-        if self.operation == Operation::Update {
+        if matches!(self.operation, Operation::Update | Operation::Delete) {
             return Ok(());
         }
         for column in self.columns.iter().filter(|column| column.mandatory) {

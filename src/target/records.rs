@@ -24,7 +24,9 @@ impl Job<'_> {
     pub(super) async fn run_records(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
         let mut laid = Vec::with_capacity(call.units.len());
         for unit in &call.units {
-            laid.push(self.lay(unit).await?);
+            let mut one = self.lay(unit).await?;
+            one.drop_unchanged(&self.batch.route);
+            laid.push(one);
         }
         let ready = self.resolve(laid, call.way, effort).await?;
         let mut rows = Vec::new();
@@ -77,7 +79,7 @@ impl Job<'_> {
             let answer = match call.way {
                 Way::Update => client.update(&write).await,
                 Way::Upsert => client.upsert(&write).await,
-                Way::Insert | Way::Bulk => client.insert(&write).await,
+                Way::Insert | Way::Bulk | Way::Delete => client.insert(&write).await,
             };
             match answer {
                 Ok(answers) => return Ok(answers),
@@ -138,6 +140,7 @@ fn verb(way: Way) -> &'static str {
     match way {
         Way::Update => "update",
         Way::Upsert => "upsert",
+        Way::Delete => "delete",
         Way::Insert | Way::Bulk => "insert",
     }
 }

@@ -39,6 +39,9 @@ pub struct Route {
     /// How the route deals with what is there already.
     #[serde(default)]
     pub conduct: Conduct,
+    /// Whether what a whole table does not have any more is deleted.
+    #[serde(default)]
+    pub mirror: bool,
     /// The fields sent; those of `match_on` come first.
     pub columns: Vec<Column>,
     /// Properties that identify a row of the stream.
@@ -145,12 +148,19 @@ impl Route {
             .filter(|module| *module != self.module)
     }
 
+    /// Whether the ledger remembers from run to run what was written to each key.
+    pub fn remembers(&self) -> bool {
+        self.mirror || self.conduct.remembers()
+    }
+
     /// The route in words: `upsert by Email`.
     pub fn describe(&self) -> String {
+        let mirrors = self.mirror && self.operation == Operation::Upsert;
+        let operation = if mirrors { Operation::Mirror } else { self.operation };
         if self.match_on.is_empty() {
-            self.operation.to_string()
+            operation.to_string()
         } else {
-            format!("{} by {}", self.operation, self.match_on.join(", "))
+            format!("{operation} by {}", self.match_on.join(", "))
         }
     }
 }

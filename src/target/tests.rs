@@ -29,6 +29,7 @@ pub fn route() -> Route {
         when: Condition::default(),
         trigger: None,
         conduct: Conduct::default(),
+        mirror: false,
         columns: vec![
             column("Email", Kind::Text, false),
             column("Last_Name", Kind::Text, true),

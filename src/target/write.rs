@@ -18,6 +18,7 @@ use super::batch::{ClosedBatch, Entry, SpoolReader, Step};
 use super::config::{Method, TargetConfig};
 use super::error::Error;
 use super::ledger::{Call, Ledger, Progress, RowRecord, StoredBatch, Unit, Way};
+use super::mapping::Route;
 use super::outcome::{Action, Outcome};
 use super::plan::{self, Members};
 use super::resolve::Parents;
@@ -57,6 +58,8 @@ pub struct Written {
     pub batch: StoredBatch,
     /// Outcome by entry.
     pub outcomes: Vec<Outcome>,
+    /// Keys of the rows that were sent, where they are remembered.
+    pub remembered: Vec<u128>,
     /// What it took.
     pub effort: Effort,
 }
@@ -91,6 +94,8 @@ pub(super) struct Laid {
     pub members: Members,
     /// The first entry, for its identity.
     pub first: Entry,
+    /// Columns of which all its rows say that they did not change.
+    pub unchanged: Vec<u32>,
 }
 
 /// One batch being written.
@@ -100,6 +105,19 @@ pub(super) struct Job<'a> {
     pub reader: Mutex<SpoolReader>,
     pub parents: Mutex<Parents>,
     failed: AtomicBool,
+}
+
+impl Laid {
+    /// Leaves out what did not change, but for what finds the record or what a new one would need.
+    pub fn drop_unchanged(&mut self, route: &Route) {
+        for place in self.unchanged.drain(..) {
+            let place = place as usize;
+            let column = &route.columns[place];
+            if !column.mandatory && !route.match_on.contains(&column.field) {
+                self.members.remove(&place);
+            }
+        }
+    }
 }
 
 impl Writer {
@@ -173,17 +191,19 @@ impl Writer {
             rows.into_iter().for_each(|(entry, outcome)| place(entry, outcome));
             effort.add(spent);
         }
-        job.reader.into_inner().each(|number, entry| -> Result<(), Error> {
+        let mut reader = job.reader.into_inner();
+        reader.each(|number, entry| -> Result<(), Error> {
             if let Step::Decided(outcome) = entry.step {
                 place(number, outcome);
             }
             Ok(())
         })?;
-        let outcomes = outcomes
+        let outcomes: Vec<Outcome> = outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(|| Outcome::unknown("no call carried this row")))
             .collect();
-        Ok(Written { batch, outcomes, effort })
+        let remembered = self.remember(&batch, &mut reader, &outcomes)?;
+        Ok(Written { batch, outcomes, remembered, effort })
     }
 }
 
@@ -224,6 +244,7 @@ impl Job<'_> {
         let ended = match call.way {
             Way::Bulk => self.run_bulk(call, effort).await,
             Way::Insert | Way::Update | Way::Upsert => self.run_records(call, effort).await,
+            Way::Delete => self.run_delete(call, effort).await,
         };
         match (ended, marked) {
             (Err(Error::InDoubt { source, .. }), Some(call)) => {
@@ -235,7 +256,7 @@ impl Job<'_> {
 
     /// Whether sending the rows of a call again does no harm.
     pub fn may_repeat(&self, way: Way) -> bool {
-        way == Way::Update || self.batch.route.idempotent
+        matches!(way, Way::Update | Way::Delete) || self.batch.route.idempotent
     }
 
     /// Notes in the ledger that the call is about to be sent, unless the run is told to stop.
@@ -279,14 +300,17 @@ impl Job<'_> {
         let mut reader = self.reader.lock().await;
         let first = reader.entry(unit[0])?;
         let mut members = plan::members(&first.body, &self.batch.route)?;
+        let mut unchanged = first.unchanged.clone();
         for &number in &unit[1..] {
-            members.extend(plan::members(&reader.entry(number)?.body, &self.batch.route)?);
+            let entry = reader.entry(number)?;
+            members.extend(plan::members(&entry.body, &self.batch.route)?);
+            unchanged.retain(|place| entry.unchanged.contains(place));
         }
         if let Some(place) = self.batch.route.tag_place() {
             let tag = serde_json::value::to_raw_value(&self.tag(first.line));
             members.insert(place, tag.map_err(|error| Error::Spool(error.into()))?);
         }
-        Ok(Laid { members, first })
+        Ok(Laid { members, first, unchanged })
     }
 
     /// After a failed sending: returns when the call is to be sent again, which then is the second time.

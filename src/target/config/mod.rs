@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 pub use read::child;
-use read::{flag, not_one_of, number, seconds, text};
+use read::{flag, not_one_of, number, percent, seconds, text};
 pub use stream::{FieldRule, Nulls, Operation, StreamTarget};
 
 /// Settings of one target run.
@@ -39,6 +39,8 @@ pub struct TargetConfig {
     pub results: Results,
     /// How many rows may be rejected before the exit code says so. Default: 0.
     pub max_rejected: MaxRejected,
+    /// Most records of a module that one run may delete, in percent. Default: 10.
+    pub max_delete_percent: f64,
     /// How long rows in doubt are looked for by their mark. Default: 60 s.
     pub in_doubt_wait: Duration,
     /// How many STATEs before the last one a tap may restart from. Default: 3.
@@ -64,6 +66,7 @@ impl Default for TargetConfig {
             job_timeout: None,
             results: Results::Default,
             max_rejected: MaxRejected::Count(0),
+            max_delete_percent: 10.0,
             in_doubt_wait: Duration::from_secs(60),
             replay_states: 3,
             at_least_once: false,
@@ -193,6 +196,7 @@ impl TargetConfig {
                 Some(path) => Results::File(PathBuf::from(path)),
             },
             max_rejected: max_rejected(config.get("max_rejected"))?,
+            max_delete_percent: percent(config, "/max_delete_percent")?.unwrap_or(default.max_delete_percent),
             in_doubt_wait: seconds(config, "/in_doubt_wait")?.unwrap_or(default.in_doubt_wait),
             replay_states: number(config, "/replay_states")?.map_or(default.replay_states, |n| n as usize),
             at_least_once: flag(config, "/at_least_once")?,
@@ -275,10 +279,7 @@ mod tests {
             error(json!({"streams": {"a/b": {"modul": "X"}}})),
             "config: /streams/a~1b/modul: `modul` is not a key of a stream | did you mean `module`?"
         );
-        assert!(
-            error(json!({"streams": {"a": {"operation": "mirror"}}}))
-                .contains("`mirror` is not supported yet")
-        );
+        assert!(error(json!({"streams": {"a": {"operation": "merge"}}})).contains("upsert, delete, mirror"));
         assert!(error(json!({"method": "fast"})).contains("allowed are auto, bulk, records"));
         assert!(error(json!({"batch_rows": 25_001})).contains("/batch_rows"));
         assert!(error(json!({"max_rejected": -1})).contains("/max_rejected"));

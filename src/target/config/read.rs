@@ -43,6 +43,18 @@ pub(super) fn number(config: &Value, pointer: &str) -> Result<Option<u64>> {
     }
 }
 
+pub(super) fn percent(config: &Value, pointer: &str) -> Result<Option<f64>> {
+    match config.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .or_else(|| value.as_str()?.trim().trim_end_matches('%').parse().ok())
+            .filter(|percent| (0.0..=100.0).contains(percent))
+            .map(Some)
+            .ok_or_else(|| ConfigError::new(pointer, format!("{value} is not a number from 0 to 100"))),
+    }
+}
+
 pub(super) fn seconds(config: &Value, pointer: &str) -> Result<Option<Duration>> {
     Ok(number(config, pointer)?.map(Duration::from_secs))
 }

@@ -21,6 +21,10 @@ pub enum Operation {
     Update,
     /// Change or create.
     Upsert,
+    /// Delete.
+    Delete,
+    /// Change or create, and delete what a whole table does not have any more.
+    Mirror,
 }
 
 impl fmt::Display for Operation {
@@ -29,6 +33,8 @@ impl fmt::Display for Operation {
             Self::Insert => "insert",
             Self::Update => "update",
             Self::Upsert => "upsert",
+            Self::Delete => "delete",
+            Self::Mirror => "mirror",
         })
     }
 }
@@ -206,11 +212,11 @@ fn operation(value: Option<&Value>, pointer: &str) -> Result<Option<Operation>> 
         Some("insert") => Some(Operation::Insert),
         Some("update") => Some(Operation::Update),
         Some("upsert") => Some(Operation::Upsert),
-        Some(planned @ ("delete" | "mirror")) => {
-            return Err(ConfigError::new(pointer, format!("`{planned}` is not supported yet"))
-                .with_hint("insert, update and upsert are; nothing is ever deleted by them"));
+        Some("delete") => Some(Operation::Delete),
+        Some("mirror") => Some(Operation::Mirror),
+        Some(other) => {
+            return Err(not_one_of(pointer, other, "insert, update, upsert, delete, mirror"));
         }
-        Some(other) => return Err(not_one_of(pointer, other, "insert, update, upsert")),
     })
 }
 

@@ -16,9 +16,11 @@
 //! | `batches` | batches that are not finished: route, spool file |
 //! | `calls` | their bulk jobs and record calls: rows, progress, job id, what was found out before |
 //! | `rows` | outcome of every row sent, by key and content |
+//! | `known` | what was last written to each key, for routes that need it |
 
 mod accepted;
 mod batches;
+mod known;
 mod runs;
 mod types;
 
@@ -30,6 +32,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
 
+pub use known::{Fingerprints, Gone, Remembered, Seen};
 pub use runs::{Place, Reach};
 pub use types::{Accepted, Call, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
 
@@ -163,6 +166,7 @@ impl Ledger {
             db.execute_batch(FROM_VERSION_1)?;
         }
         db.execute_batch(TABLES)?;
+        db.execute_batch(known::TABLE)?;
         db.pragma_update(None, "user_version", VERSION)?;
         let name = db.query_row("SELECT name FROM identity", [], |row| row.get::<_, String>(0))?;
         Ok(Self {

@@ -50,6 +50,8 @@ pub enum Way {
     Update,
     /// A record call that changes or creates.
     Upsert,
+    /// A call that deletes.
+    Delete,
 }
 
 impl Way {
@@ -59,6 +61,7 @@ impl Way {
             Self::Insert => "insert",
             Self::Update => "update",
             Self::Upsert => "upsert",
+            Self::Delete => "delete",
         }
     }
 
@@ -67,6 +70,7 @@ impl Way {
             "insert" => Self::Insert,
             "update" => Self::Update,
             "upsert" => Self::Upsert,
+            "delete" => Self::Delete,
             _ => Self::Bulk,
         }
     }

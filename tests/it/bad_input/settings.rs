@@ -91,10 +91,7 @@ fn wrong_types_and_values() {
         "wrong_operation",
         json!({"streams": {"customers": {"module": "Contacts", "operation": "merge"}}}),
     );
-    target(
-        "unsupported_operation",
-        json!({"streams": {"customers": {"module": "Contacts", "operation": "delete"}}}),
-    );
+    target("wrong_share_of_deletes", json!({"max_delete_percent": 120}));
     target("wrong_share", json!({"max_rejected": "a few"}));
     target("wrong_field_rule", json!({"streams": {"customers": {"fields": {"phone": 7}}}}));
     nothing_was_asked(&context);

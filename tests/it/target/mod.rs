@@ -6,11 +6,13 @@
 //! - `checks`: what is refused before it is sent.
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
 //! - `crash`: what survives lost answers, stops and kills.
+//! - `deletes`: what is deleted, and what did not change.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
 mod checks;
 mod crash;
+mod deletes;
 mod files;
 mod lookups;
 mod mapping;
