@@ -8,6 +8,72 @@ use super::data::Dice;
 use serde::Deserialize;
 use std::sync::Mutex;
 
+/// Codes with which Zoho refuses one record of a write.
+///
+/// Source: API reference, "Errors and status codes" and the result file of bulk write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum RowCode {
+    MandatoryNotFound,
+    InvalidData,
+    DuplicateData,
+    LimitExceeded,
+    NotApproved,
+    NoPermission,
+    RecordLocked,
+    RecordInBlueprint,
+    IdAlreadyConverted,
+    BlockedRecord,
+    CannotProcess,
+    ResourceNotFound,
+}
+
+impl RowCode {
+    /// What record calls answer.
+    pub const OF_RECORDS: [Self; 9] = [
+        Self::MandatoryNotFound,
+        Self::InvalidData,
+        Self::DuplicateData,
+        Self::LimitExceeded,
+        Self::NotApproved,
+        Self::NoPermission,
+        Self::RecordLocked,
+        Self::RecordInBlueprint,
+        Self::IdAlreadyConverted,
+    ];
+
+    /// What stands in the result file of bulk write.
+    pub const OF_BULK: [Self; 8] = [
+        Self::MandatoryNotFound,
+        Self::InvalidData,
+        Self::DuplicateData,
+        Self::LimitExceeded,
+        Self::NotApproved,
+        Self::BlockedRecord,
+        Self::CannotProcess,
+        Self::ResourceNotFound,
+    ];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MandatoryNotFound => "MANDATORY_NOT_FOUND",
+            Self::InvalidData => "INVALID_DATA",
+            Self::DuplicateData => "DUPLICATE_DATA",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::NotApproved => "NOT_APPROVED",
+            Self::NoPermission => "NO_PERMISSION",
+            Self::RecordLocked => "RECORD_LOCKED",
+            Self::RecordInBlueprint => "RECORD_IN_BLUEPRINT",
+            Self::IdAlreadyConverted => "ID_ALREADY_CONVERTED",
+            Self::BlockedRecord => "BLOCKED_RECORD",
+            Self::CannotProcess => "CANNOT_PROCESS",
+            Self::ResourceNotFound => "RESOURCE_NOT_FOUND",
+        }
+    }
+}
+
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -35,6 +101,9 @@ pub enum Kind {
     /// The job created by this call starts `milliseconds` of the emulator's clock late, a minute when
     /// absent: with `cut_after_execute` a job that nobody knows of and that runs all the same.
     LateJob,
+    /// A `fraction` of the rows that this call (or the job it creates) writes is refused, each with one
+    /// of `codes`; with every code of the reference in turn when none is given.
+    RowErrors,
     /// The result asked for by this call has expired.
     ExpiredResult,
     /// The page token sent with this call has expired.
@@ -83,7 +152,10 @@ pub struct Action {
     /// For `delay` and `late_job`.
     #[serde(default)]
     pub milliseconds: Option<u64>,
-    /// For `cut_body` and `truncated_zip`; one half when absent.
+    /// For `row_errors`.
+    #[serde(default)]
+    pub codes: Vec<RowCode>,
+    /// For `cut_body`, `truncated_zip` and `row_errors`; one half when absent.
     #[serde(default)]
     pub fraction: Option<f64>,
     /// For `remove_field`, `delete_rows` and `touch_rows`.
@@ -172,6 +244,20 @@ impl Faults {
         let hits = Fired(hits.collect());
         *fired += hits.0.len() as u64;
         hits
+    }
+
+    /// Whether a `row_errors` rule that fired hits the next row, and with which code; `known` are the
+    /// codes to draw from when the rule names none.
+    pub fn strike(&self, rule: Option<&Action>, known: &[RowCode]) -> Option<RowCode> {
+        let rule = rule?;
+        let mut state = self.lock();
+        let share = rule.fraction.unwrap_or(0.5) * 1_000_000.0;
+        if (state.dice.below(1_000_000) as f64) >= share {
+            return None;
+        }
+        state.fired += 1;
+        let codes = if rule.codes.is_empty() { known } else { &rule.codes };
+        codes.get(state.dice.below(codes.len() as u64) as usize).copied()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -43,6 +43,10 @@ pub struct Mutation {
     pub restore_ids: Vec<String>,
     /// Rows to take out of the recycle bin, by chance.
     pub restore: usize,
+    /// Rows that nobody can write to from now on, by id.
+    pub lock_ids: Vec<String>,
+    /// Rows that are open again, by id.
+    pub unlock_ids: Vec<String>,
     /// Pairs of ids: the second becomes a part of the first.
     pub merge_ids: Vec<(String, String)>,
     /// The `Modified_Time` of what is changed, instead of now.
@@ -108,6 +112,9 @@ impl Mutation {
                 done.changed.push(kept);
                 done.deleted.push(lost);
             }
+        }
+        for (given, locked) in [(&self.lock_ids, true), (&self.unlock_ids, false)] {
+            ids(given).into_iter().for_each(|id| work.store.lock(at, id, locked));
         }
         Ok(done)
     }
@@ -251,7 +258,7 @@ fn computed(field: &Field, dice: &mut Dice) -> Option<Value> {
     let number = dice.below(1_000_000);
     Some(match returns {
         "string" | "text" => Value::text(format!("recomputed {number}")),
-        "boolean" => Value::Bool(number % 2 == 0),
+        "boolean" => Value::Bool(number.is_multiple_of(2)),
         "date" => Value::Date(i32::try_from(number % 40_000).unwrap_or_default()),
         "datetime" => Value::DateTime(1_700_000_000 + i64::try_from(number).unwrap_or_default()),
         "integer" => Value::Int(i64::try_from(number).unwrap_or_default()),

@@ -15,6 +15,8 @@ struct Endpoint {
     calls: u64,
     credits: u64,
     statuses: BTreeMap<u16, u64>,
+    /// Which automations writes asked for, as sent: `default` when nothing was said.
+    triggers: BTreeMap<String, u64>,
 }
 
 impl Stats {
@@ -40,6 +42,12 @@ impl Stats {
         self.with(label, |endpoint| endpoint.credits += credits);
     }
 
+    /// Counts which automations a write asked for.
+    pub fn triggers(&self, label: &str, sent: Option<&Json>) {
+        let text = sent.map_or_else(|| "default".to_owned(), Json::to_string);
+        self.with(label, |endpoint| *endpoint.triggers.entry(text).or_default() += 1);
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.lock().clear();
@@ -51,10 +59,12 @@ impl Stats {
         let each = endpoints.iter().map(|(label, endpoint)| {
             let statuses: BTreeMap<String, u64> =
                 endpoint.statuses.iter().map(|(status, n)| (status.to_string(), *n)).collect();
-            (
-                label.clone(),
-                json!({"calls": endpoint.calls, "credits": endpoint.credits, "statuses": statuses}),
-            )
+            let mut shown =
+                json!({"calls": endpoint.calls, "credits": endpoint.credits, "statuses": statuses});
+            if !endpoint.triggers.is_empty() {
+                shown["triggers"] = json!(endpoint.triggers);
+            }
+            (label.clone(), shown)
         });
         let each: serde_json::Map<String, Json> = each.collect();
         let total: u64 = endpoints.values().map(|endpoint| endpoint.calls).sum();

@@ -98,6 +98,8 @@ pub struct Switches {
     pub bulk_write_altered_cells: bool,
     /// Bulk write understands ISO dates without a `format`.
     pub bulk_write_iso_dates: bool,
+    /// Most rows of the child file of a linking module; the sources give a number for subforms only.
+    pub bulk_write_linking_rows: u32,
     /// How long an uploaded file can be named in jobs, in seconds.
     pub bulk_write_upload_seconds: u32,
     /// Credits of a status call, a download and an upload.
@@ -163,6 +165,7 @@ impl Default for Switches {
             bulk_write_repeated_row: None,
             bulk_write_altered_cells: false,
             bulk_write_iso_dates: false,
+            bulk_write_linking_rows: 200,
             bulk_write_upload_seconds: 86_400,
             bulk_call_credits: [1, 0, 0],
             coql_rows: 2_000,

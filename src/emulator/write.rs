@@ -119,6 +119,11 @@ pub fn update(
             json!({"id": id.to_string()}),
         ));
     }
+    if store.is_locked(at, id) {
+        // A bulk file has another word for it.
+        let code = if rules.cells { "BLOCKED_RECORD" } else { "RECORD_LOCKED" };
+        return Err(Problem::new(code, "the record is locked", "id", json!({"id": id.to_string()})));
+    }
     let draft = prepare(store, at, record, Some(id), rules)?;
     check_unique(store, at, &draft, Some(id))?;
     commit(store, at, draft, Some(id), stamp);

@@ -226,3 +226,54 @@ async fn an_uploaded_file_is_forgotten_after_a_day() {
     zylker.emulator.app().change_switches(|switches| switches.bulk_write_upload_seconds = 200_000);
     run(&zylker, contacts(&file, named())).await;
 }
+
+#[tokio::test]
+async fn rows_are_refused_by_chance_with_every_code() {
+    let zylker = Zylker::with_rows(&[]).await;
+    let rules = json!([{"match": {"method": "POST", "path_contains": "/crm", "times": 0}, "action": {"kind": "row_errors"}}]);
+    zylker.emulator.app().faults.add(serde_json::from_value(rules).expect("rules"));
+    let rows: String = (0..200).map(|n| format!("b{n}@x.test,Ng,\n")).collect();
+    let file = upload(&zylker, &[("c.csv", &format!("Email,Last_Name,Born\n{rows}"))]).await;
+    let job = run(&zylker, contacts(&file, named())).await;
+    let told = result(&zylker, &job).await;
+    let codes: std::collections::BTreeSet<&str> = told[1..]
+        .iter()
+        .filter(|row| !row[5].is_empty())
+        .map(|row| row[5].split('-').next().unwrap_or_default())
+        .collect();
+    assert_eq!(codes.len(), 8, "{codes:?}");
+    let written = told[1..].iter().filter(|row| &row[3] == "ADDED").count();
+    let states = told[1..].iter().filter(|row| &row[3] == "UNPROCESSED").count();
+    assert!((60..140).contains(&written) && states > 0, "{written} {states}");
+    let records: Vec<Value> =
+        (0..100).map(|n| json!({"Email": format!("r{n}@x.test"), "Last_Name": "Ng"})).collect();
+    let (status, body) = zylker.post("/crm/v8/Contacts", &json!({"data": records, "trigger": []})).await;
+    assert_eq!(status, 207, "{body}");
+    let good =
+        body["data"].as_array().expect("results").iter().filter(|row| row["code"] == "SUCCESS").count();
+    let found = zylker.get("/crm/v8/Contacts/actions/count").await.1;
+    assert_eq!(found["count"], json!(written + good));
+    let stats = zylker.get("/__emulator/stats").await.1;
+    assert_eq!(stats["endpoints"]["POST /crm/v8/Contacts"]["triggers"], json!({"[]": 1}));
+}
+
+#[tokio::test]
+async fn a_locked_record_is_not_written_to() {
+    let zylker = Zylker::with_rows(&[("Contacts", 1)]).await;
+    let id =
+        zylker.get("/crm/v8/Contacts?fields=id").await.1["data"][0]["id"].as_str().expect("an id").to_owned();
+    zylker.post("/__emulator/mutate", &json!({"module": "Contacts", "lock_ids": [id]})).await;
+    let url = format!("/crm/v8/Contacts/{id}");
+    let change = json!({"data": [{"Last_Name": "Li"}]}).to_string();
+    let (_, body) = answer(zylker.request("PUT", &url).body(change.clone())).await;
+    assert_eq!(body["data"][0]["code"], "RECORD_LOCKED");
+    let (_, body) = answer(zylker.request("DELETE", &url)).await;
+    assert_eq!(body["data"][0]["code"], "RECORD_LOCKED");
+    let file = upload(&zylker, &[("c.csv", &format!("id,Last_Name\n{id},Li\n"))]).await;
+    let body = json!({"operation": "update", "resource": [{"type": "data", "module": {"api_name": "Contacts"}, "file_id": file,
+        "find_by": "id", "field_mappings": [{"api_name": "id", "index": 0}, {"api_name": "Last_Name", "index": 1}]}]});
+    let job = run(&zylker, body).await;
+    assert!(result(&zylker, &job).await[1][4].starts_with("BLOCKED_RECORD"));
+    zylker.post("/__emulator/mutate", &json!({"module": "Contacts", "unlock_ids": [id]})).await;
+    assert_eq!(answer(zylker.request("PUT", &url).body(change)).await.0, 200);
+}

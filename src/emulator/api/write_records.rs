@@ -4,6 +4,7 @@
 use super::{body_object, instant_header, module};
 use crate::emulator::convert::Rules;
 use crate::emulator::data::mix;
+use crate::emulator::faults::{Kind, RowCode};
 use crate::emulator::reply::{Answer, Reply, envelope};
 use crate::emulator::state::{AppState, Call};
 use crate::emulator::store::{Store, View};
@@ -82,6 +83,7 @@ fn records(call: &Call, body: &[u8]) -> Result<(Vec<Json>, Map<String, Json>), R
     {
         return Err(Reply::invalid_body("trigger", "jsonarray"));
     }
+    call.app.stats.triggers(&call.label, body.get("trigger"));
     if records.len() > LIGHT_RECORDS {
         call.heavy()?;
     }
@@ -104,8 +106,17 @@ fn writable(call: &Call, store: &Store, name: &str) -> Result<usize, Reply> {
     store.schema.position(name).ok_or_else(|| Reply::invalid_module(name))
 }
 
-fn object(record: &Json) -> Result<&Map<String, Json>, Problem> {
-    record.as_object().ok_or_else(|| Problem::invalid("", json!({"expected_data_type": "jsonobject"})))
+/// A record as an object, unless a fault refuses it.
+fn unrefused<'a>(call: &Call, record: &'a Json) -> Result<&'a Map<String, Json>, Problem> {
+    let refused = || Problem::invalid("", json!({"expected_data_type": "jsonobject"}));
+    let record = record.as_object().ok_or_else(refused)?;
+    match call.app.faults.strike(call.fired.get(Kind::RowErrors), &RowCode::OF_RECORDS) {
+        None => Ok(record),
+        Some(code) => {
+            let field = record.keys().find(|key| *key != "id").map_or("id", String::as_str);
+            Err(Problem::new(code.as_str(), "refused by a fault of the emulator", field, json!({})))
+        }
+    }
 }
 
 fn rules(call: &Call) -> Rules {
@@ -137,8 +148,8 @@ async fn insert(call: Call, Path((_, name)): Path<(String, String)>, body: Bytes
     let rules = rules(&call);
     let mut results = Results::default();
     for (index, record) in records.iter().enumerate() {
-        let made =
-            object(record).and_then(|record| write::insert(&mut store, at, record, &rules, call.stamp()));
+        let made = unrefused(&call, record)
+            .and_then(|record| write::insert(&mut store, at, record, &rules, call.stamp()));
         let made = made.map(|id| success(&call, store.view_at(at), id, "record added"));
         results.push(made.map_err(|problem| problem.to_json(index)));
     }
@@ -163,7 +174,7 @@ fn update_records(call: &Call, name: &str, id: Option<&str>, body: &[u8]) -> Ans
     let rules = rules(call);
     let mut results = Results::default();
     for (index, record) in records.iter().enumerate() {
-        let changed = object(record).and_then(|record| {
+        let changed = unrefused(call, record).and_then(|record| {
             let id = target(record, id)?;
             check_unmodified(call, store.view_at(at), id, unmodified_since)?;
             write::update(&mut store, at, id, record, &rules, call.stamp())?;
@@ -213,7 +224,7 @@ async fn upsert(call: Call, Path((_, name)): Path<(String, String)>, body: Bytes
     let rules = rules(&call);
     let mut results = Results::default();
     for (index, record) in records.iter().enumerate() {
-        let done = object(record).and_then(|record| {
+        let done = unrefused(&call, record).and_then(|record| {
             let found = existing(&mut store, at, record, &checked, &rules)?;
             let (id, action, field) = match found {
                 Some((id, field)) => {
@@ -317,9 +328,16 @@ fn remove_records(call: &Call, name: &str, ids: &[String]) -> Answer {
     module(call, &store, name)?;
     let at = store.schema.position(name).ok_or_else(|| Reply::invalid_module(name))?;
     let mut results = Results::default();
+    call.app.stats.triggers(&call.label, call.params.get("wf_trigger").map(Json::from).as_ref());
     for id in ids {
-        let gone = id.parse().is_ok_and(|id| store.delete(at, id, call.stamp()));
-        results.push(if gone {
+        let parsed = id.parse::<Id>();
+        let locked = parsed.as_ref().is_ok_and(|id| store.is_locked(at, *id));
+        let refused = call.app.faults.strike(call.fired.get(Kind::RowErrors), &RowCode::OF_RECORDS);
+        let refused = refused.or(locked.then_some(RowCode::RecordLocked));
+        let gone = refused.is_none() && parsed.is_ok_and(|id| store.delete(at, id, call.stamp()));
+        results.push(if let Some(code) = refused {
+            Err(envelope(code.as_str(), "record not deleted", json!({"id": id})))
+        } else if gone {
             Ok(json!({"code": "SUCCESS", "details": {"id": id}, "message": "record deleted", "status": "success"}))
         } else {
             Err(envelope("INVALID_DATA", "record not deleted", json!({"id": id})))

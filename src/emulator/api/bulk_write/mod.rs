@@ -13,7 +13,7 @@ pub mod run;
 use crate::emulator::api::bulk_read::{not_found, user, zip_part};
 use crate::emulator::convert::Rules as CellRules;
 use crate::emulator::coql::Refusal;
-use crate::emulator::faults::Kind;
+use crate::emulator::faults::{Action, Kind, RowCode};
 use crate::emulator::jobs::{JobTimes, Phase, Slot, Work, run_later};
 use crate::emulator::reply::{Answer, Reply};
 use crate::emulator::state::{App, AppState, Call, Org};
@@ -63,6 +63,8 @@ pub struct WriteJob {
     zone: Zone,
     request: Request,
     fails: bool,
+    /// Rows that are refused, if a fault says so.
+    row_errors: Option<Action>,
     outcome: Mutex<Outcome>,
 }
 
@@ -135,8 +137,13 @@ async fn create(call: Call, body: Bytes) -> Answer {
         |id: &str| known.get(id).filter(|(at, _)| *at > oldest).map(|(_, upload)| Arc::clone(upload));
     let request = {
         let store = call.org.read();
-        let iso_dates = switches.bulk_write_iso_dates;
-        request::parse(&body, &request::Rules { schema: &store.schema, uploads: &uploads, iso_dates })?
+        let rules = request::Rules {
+            schema: &store.schema,
+            uploads: &uploads,
+            iso_dates: switches.bulk_write_iso_dates,
+            linking_rows: switches.bulk_write_linking_rows as usize,
+        };
+        request::parse(&body, &rules)?
     };
     let now = call.app.clock.now_ms();
     let id = call.org.write().next_id();
@@ -153,6 +160,7 @@ async fn create(call: Call, body: Bytes) -> Answer {
         zone: call.zone,
         request,
         fails: call.fired.get(Kind::JobFailure).is_some(),
+        row_errors: call.fired.get(Kind::RowErrors).cloned(),
         outcome: Mutex::new(Outcome::Pending),
     });
     jobs.writes.insert(id, Arc::clone(&job));
@@ -207,7 +215,8 @@ impl WriteJob {
     fn write(&self, app: &App, org: &Org, switches: &Switches) -> io::Result<Outcome> {
         let rules = CellRules::new(switches, self.zone, true);
         let stamp = Stamp { now: app.clock.now(), user: self.user };
-        let files = run::run(&self.request, org, &rules, stamp)?;
+        let strike = || app.faults.strike(self.row_errors.as_ref(), &RowCode::OF_BULK);
+        let files = run::run(&self.request, org, &rules, stamp, &strike)?;
         let modules = {
             let store = org.read();
             let name = |resource: &request::Resource| store.schema.modules[resource.module].api_name.clone();
@@ -289,7 +298,7 @@ impl request::Resource {
                 "name": self.file.name,
                 "added_count": count(RowStatus::Added),
                 "updated_count": count(RowStatus::Updated),
-                "skipped_count": count(RowStatus::Skipped),
+                "skipped_count": count(RowStatus::Skipped) + count(RowStatus::Unprocessed),
                 "total_count": result.map_or(0, |result| result.rows.len()),
             },
         })

@@ -16,6 +16,9 @@ const MAX_COLUMNS: usize = 200;
 /// Most rows of a file, header not counted.
 const MAX_ROWS: usize = 25_000;
 
+/// Most rows of a child file: subform rows and line items.
+const MAX_CHILD_ROWS: usize = 200;
+
 /// What the rows of a job do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -113,6 +116,8 @@ pub struct Rules<'a> {
     pub uploads: &'a dyn Fn(&str) -> Option<Arc<Upload>>,
     /// Whether ISO dates are read without a `format`.
     pub iso_dates: bool,
+    /// Most rows of a child file of a linking module.
+    pub linking_rows: usize,
 }
 
 /// Checks the body of a create call.
@@ -180,7 +185,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn resource(&self, ignore_empty: bool) -> Result<Resource, Refusal> {
         let (position, module) = self.module()?;
-        let (upload, file) = self.file()?;
+        let (upload, file) = self.file(module)?;
         let mappings = match self.resource["field_mappings"].as_array() {
             Some(mappings) => mappings
                 .iter()
@@ -211,7 +216,7 @@ impl Check<'_> {
         })
     }
 
-    fn file(&self) -> Result<(Arc<Upload>, CsvFile), Refusal> {
+    fn file(&self, module: &Module) -> Result<(Arc<Upload>, CsvFile), Refusal> {
         let id = match &self.resource["file_id"] {
             Value::String(id) => id.clone(),
             Value::Number(id) => id.to_string(),
@@ -234,12 +239,14 @@ impl Check<'_> {
             let details = json!({"limit": MAX_COLUMNS});
             return Err(Refusal::new("HEADER_LIMIT_EXCEEDED", "too many columns", details));
         }
-        if file.rows > MAX_ROWS {
-            return Err(Refusal::new(
-                "LIMIT_EXCEEDED",
-                "too many rows in the file",
-                json!({"limit": MAX_ROWS}),
-            ));
+        let limit = match (module.generated_type.as_str(), self.number) {
+            ("subform", _) => MAX_CHILD_ROWS,
+            ("linking", 1..) => self.rules.linking_rows,
+            _ => MAX_ROWS,
+        };
+        if file.rows > limit {
+            let message = "too many rows in the file";
+            return Err(Refusal::new("LIMIT_EXCEEDED", message, json!({"limit": limit})));
         }
         Ok((upload, file))
     }
@@ -367,7 +374,9 @@ impl Check<'_> {
             return Ok(());
         }
         let mapped = |at| mappings.iter().any(|mapping| mapping.field == at);
-        let missing = module.active().filter(|(at, field)| field.mandatory && !mapped(*at));
+        // Rows behind a field come from a file of their own.
+        let needed = |field: &Field| field.mandatory && !field.data_type.is_rows();
+        let missing = module.active().filter(|(at, field)| needed(field) && !mapped(*at));
         let missing: Vec<&str> = missing.map(|(_, field)| field.api_name.as_str()).collect();
         if missing.is_empty() { Ok(()) } else { Err(not_mapped(&missing)) }
     }

@@ -6,6 +6,7 @@
 use super::pattern::Pattern;
 use super::request::{FindBy, Mapping, Operation, Request, Resource};
 use crate::emulator::convert::{Rules, convert};
+use crate::emulator::faults::RowCode;
 use crate::emulator::schema::{DataType, Field};
 use crate::emulator::state::Org;
 use crate::emulator::store::{Stamp, Store};
@@ -31,6 +32,8 @@ pub enum RowStatus {
     Updated,
     /// Nothing; the errors say why.
     Skipped,
+    /// Nothing, and nobody looked at the row.
+    Unprocessed,
 }
 
 impl RowStatus {
@@ -40,6 +43,7 @@ impl RowStatus {
             Self::Added => "ADDED",
             Self::Updated => "UPDATED",
             Self::Skipped => "SKIPPED",
+            Self::Unprocessed => "UNPROCESSED",
         }
     }
 }
@@ -76,11 +80,20 @@ impl FileResult {
 /// Records of a parent's file by column and cell, for the rows of its children.
 type Parents = HashMap<usize, HashMap<String, Id>>;
 
-/// Writes all rows of a job.
+/// Decides for each row whether a fault refuses it.
+pub type Strike<'a> = dyn Fn() -> Option<RowCode> + 'a;
+
+/// Writes all rows of a job; `strike` is asked once for each.
 ///
 /// # Errors
 /// When an uploaded file cannot be read any more.
-pub fn run(request: &Request, org: &Org, rules: &Rules, stamp: Stamp) -> io::Result<Vec<FileResult>> {
+pub fn run(
+    request: &Request,
+    org: &Org,
+    rules: &Rules,
+    stamp: Stamp,
+    strike: &Strike<'_>,
+) -> io::Result<Vec<FileResult>> {
     let wanted = request.resources.iter().flat_map(|resource| &resource.mappings);
     let mut parents: Parents =
         wanted.filter_map(|mapping| mapping.parent_column).map(|column| (column, HashMap::new())).collect();
@@ -98,6 +111,7 @@ pub fn run(request: &Request, org: &Org, rules: &Rules, stamp: Stamp) -> io::Res
                 stamp,
                 parents: &parents,
                 store: &mut store,
+                strike,
             };
             result.rows.extend(chunk.iter().map(|row| writer.row(row)));
         }
@@ -154,6 +168,7 @@ struct Writer<'a> {
     stamp: Stamp,
     parents: &'a Parents,
     store: &'a mut Store,
+    strike: &'a Strike<'a>,
 }
 
 impl Writer<'_> {
@@ -161,6 +176,15 @@ impl Writer<'_> {
         let cells =
             repeated(self.resource).map(|column| row.get(column).unwrap_or_default().to_owned()).collect();
         let mut errors = Errors::default();
+        if let Some(code) = (self.strike)() {
+            errors.add(
+                code.as_str(),
+                repeated(self.resource).next().map_or("", |at| &self.resource.file.header[at]),
+            );
+            let lost = code == RowCode::CannotProcess;
+            let status = if lost { RowStatus::Unprocessed } else { RowStatus::Skipped };
+            return RowResult { cells, status, id: None, errors: errors.text() };
+        }
         let written = self.write(row, &mut errors);
         let (status, id) = written.map_or((RowStatus::Skipped, None), |(status, id)| (status, Some(id)));
         RowResult { cells, status, id, errors: errors.text() }
