@@ -158,10 +158,13 @@ impl Context {
         self.check_bookmarks(selected)?;
         self.call(learn_org(&self.client)).await?;
         let modules = self.modules_of(selected).await?;
-        // What is spent by now is no longer a matter of planning.
-        self.plan(self.client.usage().credits.total());
         let (streams, others): (Vec<_>, Vec<_>) =
             selected.iter().cloned().partition(|entry| is_readable(entry, &modules));
+        if self.client.server_time().is_none() && lacks_a_clock(&streams) {
+            self.live_modules().await?;
+        }
+        // What is spent by now is no longer a matter of planning.
+        self.plan(self.client.usage().credits.total());
         let reason = "this user may not read it, or Zoho offers no API for it";
         let skip = |entry: &Arc<CatalogEntry>| {
             tracing::warn!(stream = entry.stream_name(), "skipped: {reason}");
@@ -393,6 +396,18 @@ fn known(entry: &CatalogEntry, modules: &[Module]) -> Result<(), Error> {
         stream: entry.tap_stream_id.clone(),
         similar: crate::diagnostic::similar(module, names).map(str::to_owned),
     })
+}
+
+/// Whether some stream would have to begin by our own clock: all of Zoho's time is what its answers
+/// tell. Modules begin with an answer, deletes are read after them, and users have no bookmark.
+fn lacks_a_clock(streams: &[Arc<CatalogEntry>]) -> bool {
+    let modules = streams.iter().any(|entry| is_of_a_module(entry));
+    let begins_alone = |entry: &Arc<CatalogEntry>| match entry.tap_stream_id.as_str() {
+        users::STREAM => false,
+        deletes::STREAM => !modules,
+        _ => !is_of_a_module(entry),
+    };
+    streams.iter().any(begins_alone)
 }
 
 /// Whether the stream reads a module; two do not.

@@ -9,6 +9,7 @@ use super::reader::{Outcome, Reading};
 use super::state::{precedes, text};
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
+use crate::zoho::api::records::Page;
 use crate::zoho::types::RecordId;
 use serde_json::value::RawValue;
 
@@ -31,26 +32,16 @@ pub(super) async fn read(
     let decoder = JsonDecoder::new(&plan.columns);
     let (mut left, mut full, mut first) = (rows, FULL_PAGE, true);
     loop {
-        let limit = match left {
-            None if first => FIRST_PAGE,
-            Some(left) if left <= 200 => 200,
-            Some(left) if left <= 1_000 => 1_000,
-            _ => FULL_PAGE,
-        };
-        let limit = limit.min(full);
-        let after = reading.progress.floor();
-        let order = format!(" order by id asc limit {limit}");
-        let query = query(reading, after, &plan.fields().join(", "), &order);
-        let page = match context.call(context.client.coql(&query, limit)).await {
-            // Servers before v8 give 200 rows at once.
-            Err(CallError::Failed(error)) if limit > FIRST_PAGE && error.code() == Some("LIMIT_EXCEEDED") => {
-                full = FIRST_PAGE;
-                continue;
-            }
-            Err(CallError::Failed(error)) if refuses(&error) => {
-                return Ok(Outcome::Refused(error.to_string()));
-            }
-            answer => answer.map_err(in_stream(&plan.stream))?,
+        let page = match reading.first_page.take() {
+            Some(page) => page,
+            None => match ask(context, reading, limit(left, first).min(full)).await? {
+                Asked::Page(page) => page,
+                Asked::Narrow => {
+                    full = FIRST_PAGE;
+                    continue;
+                }
+                Asked::Refused(reason) => return Ok(Outcome::Refused(reason)),
+            },
         };
         let Some(last) = page.records.last() else { return Ok(Outcome::Complete) };
         if !ascends(reading.progress.after_id.as_deref(), &page.records) {
@@ -74,6 +65,46 @@ pub(super) async fn read(
             }
             _ => first = false,
         }
+    }
+}
+
+/// What the server said to a query.
+pub(super) enum Asked {
+    Page(Page),
+    /// It gives 200 rows at once, as servers before v8 do.
+    Narrow,
+    /// It does not take such queries, for this reason.
+    Refused(String),
+}
+
+/// Asks for the page that [`read`] begins with.
+pub(super) async fn first_page(
+    context: &Context,
+    reading: &Reading<'_>,
+    rows: Option<u64>,
+) -> Result<Asked, Error> {
+    ask(context, reading, limit(rows, true)).await
+}
+
+/// Rows to ask for: what is left, as far as is known.
+fn limit(left: Option<u64>, first: bool) -> u32 {
+    match left {
+        None if first => FIRST_PAGE,
+        Some(..=200) => FIRST_PAGE,
+        Some(201..=1_000) => 1_000,
+        _ => FULL_PAGE,
+    }
+}
+
+async fn ask(context: &Context, reading: &Reading<'_>, limit: u32) -> Result<Asked, Error> {
+    let order = format!(" order by id asc limit {limit}");
+    let query = query(reading, reading.progress.floor(), &reading.plan.fields().join(", "), &order);
+    match context.call(context.client.coql(&query, limit)).await {
+        Err(CallError::Failed(error)) if limit > FIRST_PAGE && error.code() == Some("LIMIT_EXCEEDED") => {
+            Ok(Asked::Narrow)
+        }
+        Err(CallError::Failed(error)) if refuses(&error) => Ok(Asked::Refused(error.to_string())),
+        answer => answer.map(Asked::Page).map_err(in_stream(&reading.plan.stream)),
     }
 }
 

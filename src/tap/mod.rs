@@ -12,6 +12,7 @@ pub mod discover;
 pub mod error;
 pub mod extract;
 pub mod forecast;
+pub mod glance;
 pub mod incremental;
 pub mod list;
 pub mod memory;

@@ -4,14 +4,15 @@
 //! the records API, so COQL and Bulk Read can take over from each other in the middle of a stream.
 
 use super::error::Error;
-use super::extract::{Context, in_stream};
+use super::extract::Context;
+use super::glance::{Start, start};
 use super::output::StreamOutput;
-use super::plan::{StreamPlan, Way, module_of};
+use super::plan::{StreamPlan, Way};
 use super::planner::{Expected, Offers, expect};
 use super::state::{Bookmark, Bounds, Progress, Window, text};
 use super::{bulk, incremental, list};
 use crate::protocol::catalog::CatalogEntry;
-use crate::zoho::credits::CALL;
+use crate::zoho::api::records::Page;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -31,6 +32,8 @@ pub(super) struct Reading<'a> {
     pub plan: &'a StreamPlan,
     pub done: Option<DateTime<Utc>>,
     pub progress: Progress,
+    /// The first page of a query, where somebody has looked already.
+    pub first_page: Option<Page>,
 }
 
 impl<'a> Reading<'a> {
@@ -66,7 +69,7 @@ impl<'a> Reading<'a> {
                 text(done)
             );
         }
-        Self { plan, done, progress }
+        Self { plan, done, progress, first_page: None }
     }
 
     /// The bookmark that is true now.
@@ -99,17 +102,17 @@ pub(super) async fn read(
     entry: &CatalogEntry,
     output: &mut StreamOutput,
 ) -> Result<String, Error> {
-    let module = module_of(entry);
-    let fields = context.call(context.client.fields(module)).await.map_err(in_stream(entry.stream_name()))?;
-    context.plan(CALL);
-    let plan = StreamPlan::new(entry, &fields, &context.policy);
+    let Start { plan, glance } = start(context, entry).await?;
     for warning in &plan.warnings {
         tracing::warn!(stream = plan.stream, "{warning}");
     }
     let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
     output.begin(&plan.schema, &["id".to_owned()], &cursor)?;
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
-    let mut reading = Reading::new(context, &plan, bookmark);
+    let mut reading = match glance {
+        Some(glance) => glance.into_reading(&plan),
+        None => Reading::new(context, &plan, bookmark),
+    };
     let is_full = reading.progress.window.from.is_none() && reading.is_whole();
     if context.config.activate_version && plan.replication_key.is_none() {
         output.versioned(reading.progress.window.until);
@@ -121,7 +124,7 @@ pub(super) async fn read(
         output.activate_version()?;
     }
     if is_full && read.is_ok() {
-        context.client.keep_rows(module, None, output.rows());
+        context.client.keep_rows(&plan.module, None, output.rows());
     }
     let ended = output.checkpoint(bookmark);
     let ways = read?;

@@ -1,10 +1,11 @@
 //! What a run will cost, said before and counted after; and what is remembered so that it costs less.
 
-use crate::common::context::{TestContext, last_state, messages, records};
+use crate::common::context::{TestContext, last_state, messages, properties, records};
 use crate::common::snapshot::assert_seen;
+use chrono::DateTime;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// Modules, each with another number of rows around which prices change.
@@ -72,8 +73,7 @@ fn the_plan_is_what_the_sync_spends() {
 fn the_plan_of_an_increment_is_what_it_costs() {
     let context = TestContext::new(&[("Leads", 3_000), ("Contacts", 300)]);
     context.catalog(&["Leads", "Contacts", "deleted_records"]);
-    let first = messages(&sync(&context, &[]).stdout);
-    let state = last_state(&context, &first, "state.json");
+    let (_, state) = synced(&context, &[]);
     let state = state.to_str().expect("UTF-8");
     context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
     context.control("POST", "mutate", &json!({"module": "Leads", "seed": 7, "change": 500}));
@@ -86,6 +86,54 @@ fn the_plan_of_an_increment_is_what_it_costs() {
     let [data, _, _] = charged(&context);
     assert_eq!(planned["credits"]["data"], data);
     assert!(data <= 4 + 1 + 2 * 2, "{data}");
+}
+
+/// A run that ends well, and the state to go on from.
+fn synced(context: &TestContext, args: &[&str]) -> (Output, PathBuf) {
+    let output = sync(context, args);
+    let state = last_state(context, &messages(&output.stdout), "state.json");
+    (output, state)
+}
+
+#[test]
+fn a_stream_without_changes_costs_one_credit_and_no_metadata() {
+    let context = TestContext::new(&[("Leads", 300), ("Contacts", 300)]);
+    context.catalog(&["Leads", "Contacts"]);
+    let (_, state) = synced(&context, &[]);
+    let state = state.to_str().expect("UTF-8");
+    context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
+    context.control("POST", "mutate", &json!({"module": "Contacts", "seed": 7, "change": 30}));
+    context.control("DELETE", "stats", &Value::Null);
+    let (output, _) = synced(&context, &["--state", state]);
+    assert_eq!(charged(&context), [2, 1, 0], "a page each, and the fields of what changed");
+    assert!(records(&output.stdout, "Leads").is_empty());
+    assert!(messages(&output.stdout).iter().any(|m| m["type"] == "SCHEMA" && m["stream"] == "Leads"));
+    // No call came before the page, and the bookmark is the server's time all the same.
+    let bookmark = |stream: &str| {
+        let state: Value = serde_json::from_slice(&fs::read(state).expect("reads")).expect("JSON");
+        let time = state["bookmarks"][stream]["replication_key_value"].as_str().expect("a time").to_owned();
+        DateTime::parse_from_rfc3339(&time).expect("a time").timestamp()
+    };
+    let server = chrono::Utc::now().timestamp() + 3_600;
+    assert!((server - 20..=server).contains(&bookmark("Leads")), "{} and {server}", bookmark("Leads"));
+}
+
+#[test]
+fn a_new_field_is_never_late() {
+    let context = TestContext::new(&[("Leads", 300)]);
+    context.catalog(&["Leads"]);
+    let (first, state) = synced(&context, &[]);
+    assert!(!properties(&messages(&first.stdout), "Leads").contains(&"Novelty".to_owned()));
+    context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
+    let field = json!({"module": "Leads", "add": {"api_name": "Novelty", "data_type": "text"}});
+    context.control("POST", "fields", &field);
+    context.control("POST", "mutate", &json!({"module": "Leads", "seed": 7, "change": 30}));
+    let (second, _) = synced(&context, &["--state", state.to_str().expect("UTF-8")]);
+    let fields = properties(&messages(&second.stdout), "Leads");
+    assert!(fields.contains(&"Novelty".to_owned()), "{fields:?}");
+    let read = records(&second.stdout, "Leads");
+    let truth = context.dump("Leads", &fields);
+    assert!(!read.is_empty() && read.iter().all(|row| truth.contains(row)));
 }
 
 #[test]
