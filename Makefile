@@ -8,7 +8,7 @@ else
 RUN_TESTS = $(CARGO) test
 endif
 
-.PHONY: demo test test-interop soak soak-slice check bench doc install clean
+.PHONY: demo test test-interop soak soak-slice check bench doc install image wheel sbom deny clean
 
 demo: ## show discovery, tap and target at work, without an account
 	$(CARGO) build --quiet
@@ -37,6 +37,18 @@ soak-slice: ## ten minutes of the soak, another part each time
 
 bench: ## the codec in rows/s and MB/s
 	$(CARGO) bench --bench codec
+
+wheel: ## the Python wheel into target/wheels; needs maturin
+	maturin build --release --locked
+
+image: ## the container image; needs docker
+	docker build --tag zoho-crm-connector .
+
+sbom: ## what is in the programs, as CycloneDX JSON; needs cargo-cyclonedx
+	$(CARGO) cyclonedx --format json --override-filename target/zoho-crm-connector.cdx
+
+deny: ## licences, sources and advisories of what we depend on; needs cargo-deny
+	$(CARGO) deny --locked check
 
 install: ## the three programs into ~/.cargo/bin
 	$(CARGO) install --locked --path .

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def binary(given: str | None) -> Path:
     """The program under test: the one named, or the newest one built."""
     if given is not None:
-        return Path(given)
+        return Path(given).resolve()
     target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
     built = [target / profile / "zoho-crm" for profile in ("release", "debug")]
     built = [path for path in built if path.exists()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -42,6 +43,15 @@ class Project:
     def command(self, *arguments: str, **more: str) -> bytes:
         """Runs Meltano in the project."""
         return run([self.meltano, *arguments], cwd=self.folder, env={**self.environment, **more})
+
+    def follow_the_guide(self) -> None:
+        """Runs the commands of `docs/meltano.md`."""
+        guide = (ROOT / "docs" / "meltano.md").read_text(encoding="utf-8")
+        for block in guide.split("```sh meltano\n")[1:]:
+            for line in block.split("```")[0].splitlines():
+                program, *arguments = shlex.split(line)
+                same(program, "meltano", "the program of the guide")
+                self.command(*arguments)
 
     def sync(self, name: str) -> dict[str, list[dict]]:
         """`meltano run tap-zoho-crm target-jsonl`; the records that the target wrote, by stream."""
@@ -94,6 +104,8 @@ def meltano(zoho_crm: Path) -> None:
         with emulator(zoho_crm, ROWS, "--write-config", config) as url:
             zoho = {**json.loads(config.read_text()), "state_dir": str(folder / "state")}
             project = Project(zoho_crm, zoho, folder)
+            with timed("meltano config test, select, invoke"):
+                project.follow_the_guide()
             with timed("meltano run, first time"):
                 first = project.sync("first")
             for module in ROWS:

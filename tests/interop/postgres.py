@@ -35,10 +35,19 @@ class Database(NamedTuple):
 
     def run(self, script: Path, folder: Path) -> None:
         """Runs a script of psql in that folder; the first error ends it."""
+        subprocess.run([*self.psql(), "--file", script], cwd=folder, env=self.environment(), check=True)
+
+    def query(self, text: str) -> bytes:
+        """What a statement gives, a line a row."""
+        command = [*self.psql(), "--tuples-only", "--no-align", "--command", text]
+        return subprocess.run(command, env=self.environment(), check=True, stdout=subprocess.PIPE).stdout
+
+    def psql(self) -> list[str]:
         command = [str(self.programs / "psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--username", self.user]
-        environment = {**os.environ, **LOCALE, "PGPASSWORD": self.password}
-        subprocess.run([*command, "--dbname", "postgres", "--file", script], cwd=folder, env=environment, check=True)
+        return [*command, "--host", "127.0.0.1", "--port", str(self.port), "--username", self.user, "--dbname", "postgres"]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **LOCALE, "PGPASSWORD": self.password}
 
 
 def from_wheel() -> Path | None:

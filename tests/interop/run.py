@@ -13,6 +13,9 @@ from emulator import binary, emulator, zgid
 from environment import HERE, Missing, python, virtual_environment
 from meltano import meltano
 from northwind import northwind
+from distribution import image, wheel
+from sigterm import sigterm
+from warehouses import warehouses
 
 
 def sdk(program: Path) -> None:
@@ -22,7 +25,16 @@ def sdk(program: Path) -> None:
         subprocess.run([str(interpreter), str(HERE / "sdk.py"), url, zgid(url)], check=True)
 
 
-STEPS = {"sdk": sdk, "check-tap": check_tap, "meltano": meltano, "northwind": northwind}
+STEPS = {
+    "sdk": sdk,
+    "check-tap": check_tap,
+    "meltano": meltano,
+    "sigterm": sigterm,
+    "northwind": northwind,
+    "warehouses": warehouses,
+    "wheel": wheel,
+    "image": image,
+}
 
 
 def outcome(step: str, program: Path) -> str | None:

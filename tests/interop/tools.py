@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 300
 
 def run(command: list, **more) -> bytes:
     """What a program wrote to stdout; its stderr is shown when it fails."""
-    done = subprocess.run(words(command), capture_output=True, timeout=TIMEOUT_SECONDS, **more)
+    done = subprocess.run(words(command), capture_output=True, **{"timeout": TIMEOUT_SECONDS, **more})
     if done.returncode != 0:
         raise failure(command[0], done.returncode, done.stderr)
     return done.stdout

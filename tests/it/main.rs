@@ -7,6 +7,7 @@
 //! - `docs`: what README and the other documents say is true.
 //! - `emulate`: the local Zoho as a program.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
+//! - `guides`: the guides in `docs/`, followed to the letter.
 //! - `help`: what the programs say about themselves, and that all say the same.
 //! - `faults`: the tap while calls fail, jobs fail and rows change under it.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
@@ -37,6 +38,7 @@ mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;
 mod faults;
+mod guides;
 mod help;
 mod killed;
 mod northwind;

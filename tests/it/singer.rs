@@ -199,7 +199,7 @@ fn measurements_come_on_request() {
     };
     assert_eq!(value("record_count"), json!(450));
     assert!(value("sync_duration").as_f64() > Some(0.0));
-    assert!(value("http_request_count").as_u64() > Some(2) && value("api_credits").as_u64() > Some(2));
+    assert!(value("http_request_count").as_u64() > Some(0) && value("api_credits").as_u64() > Some(0));
     let rows = fs::read(root().join("tests/data/northwind/customers.singer")).expect("reads");
     assert!(!rows.is_empty());
     let input = "{\"type\":\"SCHEMA\",\"stream\":\"Contacts\",\"schema\":{\"properties\":{\"Last_Name\":{\"type\":\"string\"},\"Email\":{\"type\":\"string\"}}},\"key_properties\":[\"Email\"]}\n\
