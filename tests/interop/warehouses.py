@@ -107,7 +107,7 @@ def duckdb(zoho_crm: Path) -> None:
     environment = virtual_environment("target-duckdb")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file, config = folder / "zoho.duckdb", folder / "duckdb.json"
+        file, config = folder / "warehouse.duckdb", folder / "duckdb.json"
         config.write_text(json.dumps({"filepath": str(file), "default_target_schema": SCHEMA}))
         reader = (
             "import duckdb, json, sys\n"
