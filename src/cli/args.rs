@@ -94,6 +94,9 @@ pub struct TargetArgs {
     /// Read messages from this file instead of stdin
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
+    /// Read the input and say what would be written, how, and for how many credits; write nothing to Zoho
+    #[arg(long)]
+    pub dry_run: bool,
     /// Describe the target and its settings
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "json", require_equals = true)]
     pub about: Option<AboutFormat>,

@@ -24,16 +24,14 @@ pub async fn run(args: TargetArgs, screen: Screen, shutdown: CancellationToken) 
         return Ok(MessageWriter::new(stdout()).document(&about(Program::Target, format))?);
     }
     let settings = Settings::load(Program::Target, &args.config)?;
-    match &args.input {
-        None => {
-            let input = BufReader::with_capacity(BUFFER_BYTES, stdin());
-            write(&settings, Box::new(input), Source::Tap, &screen, shutdown).await
-        }
-        Some(path) => {
-            let (input, source) = open(path)?;
-            write(&settings, input, source, &screen, shutdown).await
-        }
+    let input = match &args.input {
+        None => Input::new("stdin", Box::new(BufReader::with_capacity(BUFFER_BYTES, stdin()))),
+        Some(path) => open(path)?,
+    };
+    if args.dry_run {
+        return rehearse(&settings, input, &screen, shutdown).await;
     }
+    write(&settings, input, &screen, shutdown).await
 }
 
 /// `zoho-crm retry`: sends a file of rejected rows again.
@@ -44,32 +42,39 @@ pub async fn retry(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let settings = Settings::load(Program::Target, config)?;
-    write(&settings, open(file)?.0, Source::Rejects, screen, shutdown).await
+    write(&settings, Input { source: Source::Rejects, ..open(file)? }, screen, shutdown).await
 }
 
 /// `zoho-crm jobs wait`: brings what is under way to its end, and sends nothing new.
 pub async fn finish(config: &[PathBuf], screen: &Screen, shutdown: CancellationToken) -> Result<(), Error> {
     let settings = Settings::load(Program::Target, config)?;
-    write(&settings, Box::new(std::io::empty()), Source::Tap, screen, shutdown).await
+    write(&settings, Input::new("stdin", Box::new(std::io::empty())), screen, shutdown).await
+}
+
+/// Where messages come from.
+struct Input {
+    name: String,
+    source: Source,
+    reader: Box<dyn BufRead + Send>,
+}
+
+impl Input {
+    fn new(name: &str, reader: Box<dyn BufRead + Send>) -> Self {
+        Self { name: name.to_owned(), source: Source::Tap, reader }
+    }
 }
 
 /// Writes the rows of `input` and says what became of them.
 async fn write(
     settings: &Settings,
-    input: Box<dyn BufRead + Send>,
-    source: Source,
+    input: Input,
     screen: &Screen,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let config = TargetConfig::from_json(&settings.whole()).map_err(|error| in_file(settings, error))?;
-    let client = Client::new(settings.connection()?)?;
-    let dir = settings.state_dir();
-    let start = Start { state_dir: &dir, source, now: SystemTime::now(), shutdown };
-    let ended = target::run(config, client, start, input, stdout()).await;
-    let summary = ended.map_err(|error| match error {
-        target::Error::Config(error) => in_file(settings, *error).into(),
-        other => Error::from(other),
-    })?;
+    let (config, client, dir) = ready(settings)?;
+    let start = start(&dir, &input, shutdown);
+    let ended = target::run(config, client, start, input.reader, stdout()).await;
+    let summary = ended.map_err(|error| about_settings(settings, error))?;
     if settings.metrics() {
         measure(&summary);
     }
@@ -94,6 +99,41 @@ fn measure(summary: &Summary) {
     metrics::time("sync_duration", summary.elapsed, json!({"status": "succeeded"}));
 }
 
+/// `--dry-run`: says what [`write`] would do.
+async fn rehearse(
+    settings: &Settings,
+    input: Input,
+    screen: &Screen,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let (config, client, dir) = ready(settings)?;
+    let start = start(&dir, &input, shutdown);
+    let ended = target::rehearse(config, client, start, input.reader).await;
+    let rehearsal = ended.map_err(|error| about_settings(settings, error))?;
+    screen.say(&rehearsal.to_string());
+    if rehearsal.summary.too_many_rejected {
+        return Err(Error::Rejected { rejected: rehearsal.summary.failed(), rejects: None });
+    }
+    Ok(())
+}
+
+fn ready(settings: &Settings) -> Result<(TargetConfig, Client, PathBuf), Error> {
+    let config = TargetConfig::from_json(&settings.whole()).map_err(|error| in_file(settings, error))?;
+    Ok((config, Client::new(settings.connection()?)?, settings.state_dir()))
+}
+
+fn start<'a>(state_dir: &'a Path, input: &Input, shutdown: CancellationToken) -> Start<'a> {
+    let input_name = input.name.clone();
+    Start { state_dir, source: input.source, input_name, dry_run: false, now: SystemTime::now(), shutdown }
+}
+
+fn about_settings(settings: &Settings, error: target::Error) -> Error {
+    match error {
+        target::Error::Config(error) => in_file(settings, *error).into(),
+        other => Error::from(other),
+    }
+}
+
 /// A finding of the target about its settings, with the file they came from.
 fn in_file(settings: &Settings, error: ConfigError) -> SettingsError {
     settings.invalid(&error.pointer, error.message, error.hint)
@@ -103,12 +143,13 @@ fn in_file(settings: &Settings, error: ConfigError) -> SettingsError {
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// A file of messages, and whether it is one of rejected rows.
-fn open(path: &Path) -> Result<(Box<dyn BufRead + Send>, Source), SettingsError> {
+fn open(path: &Path) -> Result<Input, SettingsError> {
     let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
     let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(unreadable)?);
     let head = file.fill_buf().map_err(unreadable)?;
     let schema = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let mark = REJECTED_PROPERTY.as_bytes();
     let rejects = schema.windows(mark.len()).any(|part| part == mark);
-    Ok((Box::new(file), if rejects { Source::Rejects } else { Source::Tap }))
+    let source = if rejects { Source::Rejects } else { Source::Tap };
+    Ok(Input { source, ..Input::new(&format!("`{}`", path.display()), Box::new(file)) })
 }

@@ -25,8 +25,10 @@ pub enum Error {
         before: Option<Before>,
     },
     /// A message that is Singer, but comes in the wrong order or asks for what is not there.
-    #[error("line {} of stdin: {what}", thousands(*.line))]
+    #[error("line {} of {input}: {what}", thousands(*.line))]
     Order {
+        /// Name of the input.
+        input: String,
         /// The line.
         line: u64,
         /// What is wrong.
@@ -37,8 +39,10 @@ pub enum Error {
         before: Option<Before>,
     },
     /// A record that breaks the SCHEMA of its stream.
-    #[error("line {} of stdin: {what}", thousands(*.line))]
+    #[error("line {} of {input}: {what}", thousands(*.line))]
     Record {
+        /// Name of the input.
+        input: String,
         /// The line.
         line: u64,
         /// What is wrong.

@@ -32,6 +32,7 @@ mod pipeline;
 pub mod plan;
 pub mod preflight;
 mod records;
+pub mod rehearsal;
 mod removal;
 pub mod replay;
 pub mod report;
@@ -57,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{ConfigError, TargetConfig};
 pub use error::Error;
+pub use rehearsal::{Rehearsal, rehearse};
 pub use summary::Summary;
 
 use crate::protocol::reader::ChunkReader;
@@ -100,6 +102,10 @@ pub struct Start<'a> {
     pub state_dir: &'a Path,
     /// Where the rows come from.
     pub source: Source,
+    /// What errors call the input: `stdin`, or a file's name.
+    pub input_name: String,
+    /// Whether nothing is to be written to Zoho; what would be done is counted.
+    pub dry_run: bool,
     /// Names the run's files.
     pub now: SystemTime,
     /// When it is cancelled nothing new is sent, the STATE that is true is out, and the run ends within
@@ -141,9 +147,11 @@ pub async fn run(
         // A child: a failure of ours stops our own tasks, not the caller's.
         shutdown: start.shutdown.child_token(),
         creating: Arc::default(),
+        dry_run: start.dry_run,
     };
     let mut pipeline = pipeline(writer, reporter, began, run_name, output);
     pipeline.source = start.source;
+    pipeline.input_name.clone_from(&start.input_name);
     let ended = pipeline.all(input).await;
     if pipeline.last_row == 0 {
         // No row came: the folder is as new, or as unclean, as before.
@@ -173,6 +181,7 @@ fn pipeline<W: Write>(
         fresh: start.fresh,
         source: Source::Tap,
         run_name,
+        input_name: String::new(),
         streams: ingest::Streams::default(),
         gate: StateGate::default(),
         deletes: Deletes::default(),
@@ -194,7 +203,7 @@ impl<W: Write> Pipeline<W> {
     async fn all(&mut self, input: impl BufRead + Send + 'static) -> Result<(), Error> {
         self.check_config().await?;
         self.recover().await?;
-        self.drive(read_aside(input)).await
+        self.drive(read_aside(input, self.input_name.clone())).await
     }
 
     /// Finishes the batches that an earlier run left behind, before anything new is read.
@@ -254,10 +263,10 @@ impl<W: Write> Pipeline<W> {
 }
 
 /// Reads on a thread of its own, since stdin blocks; ends when the loop is gone or the input is.
-fn read_aside(input: impl BufRead + Send + 'static) -> Input {
+fn read_aside(input: impl BufRead + Send + 'static, name: String) -> Input {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     std::thread::spawn(move || {
-        let mut reader = ChunkReader::new(input, "stdin");
+        let mut reader = ChunkReader::new(input, &name);
         while let Some(chunk) = reader.next_chunk().transpose() {
             let failed = chunk.is_err();
             if sender.blocking_send(chunk).is_err() || failed {

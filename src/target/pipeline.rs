@@ -58,6 +58,7 @@ pub struct Pipeline<W> {
     pub(super) fresh: bool,
     pub(super) source: Source,
     pub(super) run_name: String,
+    pub(super) input_name: String,
     pub(super) streams: Streams,
     pub(super) gate: StateGate,
     pub(super) open: BTreeMap<i64, OpenBatch>,
@@ -144,7 +145,7 @@ impl<W: Write> Pipeline<W> {
 
     async fn take_line(&mut self, line: Line<'_>) -> Result<(), Error> {
         let number = line.position.line;
-        match line.parse("stdin")? {
+        match line.parse(&self.input_name)? {
             Message::Record(message) => self.take_record(number, &message).await,
             Message::State(value) => {
                 self.gate.hold(number, value.get());
@@ -169,7 +170,13 @@ impl<W: Write> Pipeline<W> {
     }
 
     fn order(&self, line: u64, what: String, hint: Option<&str>) -> Error {
-        Error::Order { line, what, hint: hint.map(str::to_owned), before: None }
+        Error::Order {
+            input: self.input_name.clone(),
+            line,
+            what,
+            hint: hint.map(str::to_owned),
+            before: None,
+        }
     }
 
     async fn take_record(&mut self, line: u64, message: &RecordMessage<'_>) -> Result<(), Error> {
@@ -178,7 +185,7 @@ impl<W: Write> Pipeline<W> {
             return Err(self.order(line, what, None));
         };
         let text = message.record.get();
-        let wrong = |what: String| Error::Record { line, what, before: None };
+        let wrong = |what: String| Error::Record { input: self.input_name.clone(), line, what, before: None };
         let record =
             ingest::object(text).map_err(|error| wrong(format!("the record cannot be read: {error}")))?;
         stream.check(&message.stream, &record).map_err(wrong)?;

@@ -22,6 +22,7 @@ use super::mapping::{Column, Route};
 use super::write::Effort;
 use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
+use crate::zoho::credits::delete_price;
 
 /// Credits of one bulk write job. Source: Zoho CRM API, credits per call.
 pub const BULK_JOB_CREDITS: u64 = 500;
@@ -216,7 +217,10 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
             effort.credits += BULK_JOB_CREDITS;
         } else {
             effort.calls += 1;
-            effort.credits += record_credits(call.units.len() as u64);
+            effort.credits += match call.way {
+                Way::Delete => delete_price(call.units.len()),
+                _ => record_credits(call.units.len() as u64),
+            };
         }
     }
     effort.credits += lookup_credits(keys.iter(), |_| true) + lookup::price(themselves);

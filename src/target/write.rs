@@ -21,6 +21,7 @@ use super::ledger::{Call, Ledger, Progress, RowRecord, StoredBatch, Unit, Way};
 use super::mapping::Route;
 use super::outcome::{Action, Outcome};
 use super::plan::{self, Members};
+use super::rehearsal;
 use super::resolve::Parents;
 use crate::zoho::Client;
 
@@ -49,6 +50,8 @@ pub struct Writer {
     pub(super) shutdown: CancellationToken,
     /// Held by the batch that creates missing parents.
     pub(super) creating: Arc<Mutex<()>>,
+    /// Whether batches are only counted.
+    pub(super) dry_run: bool,
 }
 
 /// A batch whose every row has an outcome.
@@ -136,6 +139,9 @@ impl Writer {
         };
         let mut reader = SpoolReader::open(&batch.spool)?;
         let calls = plan::plan(&mut reader, &batch.route, self.config.method)?;
+        if self.dry_run {
+            return rehearsal::written(batch, &mut reader, &calls);
+        }
         if !calls.is_empty() {
             self.ledger.add_batch(&self.org, &batch, &calls)?;
         }

@@ -160,7 +160,15 @@ async fn killed(bed: &Bed, input: String, limit: Duration) -> (Option<Summary>, 
         let input = BufReader::with_capacity(8 << 10, std::io::Cursor::new(input.clone().into_bytes()));
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         let (client, shutdown) = (bed.client(), CancellationToken::new());
-        let start = Start { state_dir: bed.folder.path(), source: Source::Tap, now, shutdown };
+        let input_name = "stdin".to_owned();
+        let start = Start {
+            state_dir: bed.folder.path(),
+            source: Source::Tap,
+            input_name,
+            dry_run: false,
+            now,
+            shutdown,
+        };
         // A dropped future is a kill: nothing of it runs on, what it has not stored is gone.
         let run = target::run(config, client, start, input, output.clone());
         match tokio::time::timeout(limit, run).await {

@@ -7,6 +7,7 @@
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `deletes`: what is deleted, and what did not change.
+//! - `plan`: what a dry run says, and what a run then does.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
@@ -16,6 +17,7 @@ mod deletes;
 mod files;
 mod lookups;
 mod mapping;
+mod plan;
 mod rows;
 
 use crate::common::zylker::Zylker;
@@ -100,7 +102,9 @@ impl Bed {
         let output = Output::default();
         let input = BufReader::with_capacity(64 << 10, std::io::Cursor::new(input.into_bytes()));
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        let start = Start { state_dir: self.folder.path(), source: self.source, now, shutdown: stop };
+        let input_name = "stdin".to_owned();
+        let (state_dir, source) = (self.folder.path(), self.source);
+        let start = Start { state_dir, source, input_name, dry_run: false, now, shutdown: stop };
         let ended = target::run(config, self.client(), start, input, output.clone()).await;
         (ended, output.lines())
     }
