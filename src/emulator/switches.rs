@@ -102,10 +102,14 @@ pub struct Switches {
     pub bulk_write_linking_rows: u32,
     /// How long an uploaded file can be named in jobs, in seconds.
     pub bulk_write_upload_seconds: u32,
+    /// Records that page tokens reach.
+    pub page_token_reach: u32,
     /// Credits of a status call, a download and an upload.
     pub bulk_call_credits: [u64; 3],
     /// Most rows one COQL call returns.
     pub coql_rows: u32,
+    /// Rows that an offset of COQL reaches.
+    pub coql_reach: u32,
     /// Most columns a COQL call selects.
     pub coql_columns: u32,
     /// Most values of `in` and `not in` in a COQL query.
@@ -167,8 +171,10 @@ impl Default for Switches {
             bulk_write_iso_dates: false,
             bulk_write_linking_rows: 200,
             bulk_write_upload_seconds: 86_400,
+            page_token_reach: 100_000,
             bulk_call_credits: [1, 0, 0],
             coql_rows: 2_000,
+            coql_reach: 100_000,
             coql_columns: 500,
             coql_values: 100,
             coql_notes: false,

@@ -147,8 +147,17 @@ pub(super) fn query(reading: &Reading<'_>, after: Option<&str>, columns: &str, t
     let from = from.map(|time| format!("{MODIFIED_TIME} >= '{}+00:00'", time.trim_end_matches('Z')));
     let after = after.map(|id| format!("id > '{id}'"));
     let upto = window.bounds.upto.as_ref().map(|id| format!("id <= '{id}'"));
+    select(module, columns, [from, after, upto].into_iter().flatten(), tail)
+}
+
+/// A query of the rows that meet all conditions.
+pub(super) fn select(
+    module: &str,
+    columns: &str,
+    conditions: impl Iterator<Item = String>,
+    tail: &str,
+) -> String {
     // More than two conditions have to be bracketed pairwise.
-    let conditions = [from, after, upto].into_iter().flatten();
     let condition = conditions.reduce(|one, other| format!("({one} and {other})"));
     let condition = condition.unwrap_or_else(|| "id is not null".to_owned());
     format!("select {columns} from {module} where {condition}{tail}")

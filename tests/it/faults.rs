@@ -399,17 +399,6 @@ fn every_disputed_point_gives_the_same_rows_either_way() {
             let about = format!("{way}, {switch}");
             set_way(&context, way);
             let mut warehouse = Warehouse::default();
-            if *way == "bulk_read" && switch["bulk_read_id_criteria"] == false {
-                // Its pages cannot follow ids then: it says so, and another way goes on from there.
-                let output = run(&context, &Value::Null);
-                assert_eq!(output.status.code(), Some(8), "{}", said(&output));
-                warehouse.take(
-                    &String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>(),
-                    0,
-                );
-                assert_eq!(warehouse.rows.len(), 200, "{about}");
-                set_way(&context, "auto");
-            }
             good_run(&context, &mut warehouse);
             warehouse.equals(&context, "Leads", &about);
             context.control("POST", "clock", &json!({"advance_seconds": 1_800}));

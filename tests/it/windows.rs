@@ -98,3 +98,67 @@ fn what_is_paid_for_is_not_asked_for_again() {
         assert!(calls(&context, CREATE) <= 7 - paid, "{} jobs besides {paid}", calls(&context, CREATE));
     }
 }
+
+/// Reads 1,100 Leads and an increment of them, by a server that takes no criteria on ids. There is time
+/// for ten downloads: more than that and a minute passes.
+fn without_id_criteria(page: u32, rules: &Value) -> TestContext {
+    let context = leads(1_100, page, |options| options.switches.bulk_read_id_criteria = false);
+    context.control("POST", "faults", rules);
+    let mut warehouse = Warehouse::default();
+    let output = run(&context, &Value::Null);
+    whole(&context, &mut warehouse, &output);
+    context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
+    context.control("POST", "mutate", &json!({"module": "Leads", "seed": 1, "change": 500, "insert": 40}));
+    let state = warehouse.state.clone();
+    whole(&context, &mut warehouse, &run(&context, &state));
+    context
+}
+
+fn no_coql() -> Value {
+    let refused = json!({"kind": "status", "status": 400, "code": "INVALID_MODULE"});
+    json!([{"match": {"path_contains": "/crm/v8/coql", "times": 0}, "action": refused}])
+}
+
+#[test]
+fn without_criteria_on_ids_windows_are_over_the_time_of_creation() {
+    let context = without_id_criteria(200, &json!([]));
+    let jobs = calls(&context, CREATE);
+    // Six for the first reading and at most four for the second, and two that were refused.
+    assert!(jobs <= 6 + 4 + 2, "{jobs} jobs");
+}
+
+#[test]
+fn without_counts_either_windows_that_are_too_large_are_divided() {
+    without_id_criteria(400, &no_coql());
+}
+
+#[test]
+fn rows_of_one_second_come_page_after_page_though_rows_go_meanwhile() {
+    for (tokens, numbers) in [(true, true), (false, true), (true, false)] {
+        let context = leads(0, 400, |options| {
+            options.frozen_at = Some(1_790_000_000);
+            options.job_ms = 0;
+            options.switches.bulk_read_id_criteria = false;
+            options.switches.bulk_read_pages = numbers;
+        });
+        context.control("POST", "mutate", &json!({"module": "Leads", "seed": 1, "insert": 900}));
+        let expired = json!({"kind": "expired_page_token"});
+        let gone = json!({"kind": "delete_rows", "module": "Leads", "rows": 20});
+        let creates = |nth: u64, times: u64| json!({"method": "POST", "path_contains": "bulk/v8/read", "nth": nth, "times": times});
+        let mut rules = vec![json!({"match": creates(5, 2), "action": gone})];
+        if !tokens {
+            rules.push(json!({"match": {"path_contains": "bulk/v8/read", "times": 0}, "action": expired}));
+        }
+        context.control("POST", "faults", &rules.into());
+        let output = run(&context, &Value::Null);
+        let seen = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{seen}");
+        let mut warehouse = Warehouse::default();
+        let lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        warehouse.take(&lines, 0);
+        let there = context.dump("Leads", &warehouse.fields);
+        assert!(there.len() <= 900 - 20, "{} rows: the rule fired", there.len());
+        let missing = there.iter().filter(|row| !warehouse.rows.values().any(|found| found == *row)).count();
+        assert_eq!(missing, 0, "tokens {tokens}, numbers {numbers}: {seen}");
+    }
+}

@@ -71,6 +71,7 @@ fn price(limit: u64) -> u64 {
 fn limits(switches: &Switches) -> Limits {
     Limits {
         rows: u64::from(switches.coql_rows),
+        reach: u64::from(switches.coql_reach),
         columns: switches.coql_columns as usize,
         values: switches.coql_values as usize,
         notes: switches.coql_notes,

@@ -18,8 +18,6 @@ use std::fmt::Write as _;
 const MOST_FIELDS: usize = 50;
 /// How far `page` reaches.
 const PAGE_REACH: usize = 2_000;
-/// How far page tokens reach.
-const TOKEN_REACH: usize = 100_000;
 /// Most ids in one call.
 const MOST_IDS: usize = 100;
 
@@ -116,14 +114,11 @@ fn query(call: &Call, view: View<'_>) -> Result<Query, Reply> {
             json!({"param_name": "page", "limit": PAGE_REACH}),
         ));
     }
-    if cursor.is_some_and(|cursor| cursor.offset >= TOKEN_REACH) {
-        let details = json!({"param_name": "page_token", "limit": TOKEN_REACH});
-        return Err(Reply::error(
-            400,
-            "PAGINATION_LIMIT_EXCEEDED",
-            "page_token reaches the first 100000 records only",
-            details,
-        ));
+    let reach = call.app.switches().page_token_reach;
+    if cursor.is_some_and(|cursor| cursor.offset >= reach as usize) {
+        let details = json!({"param_name": "page_token", "limit": reach});
+        let message = format!("page_token reaches the first {reach} records only");
+        return Err(Reply::error(400, "PAGINATION_LIMIT_EXCEEDED", &message, details));
     }
     Ok(Query {
         places: places(view, &names),

@@ -22,6 +22,8 @@ pub(in crate::tap) struct ResultFile {
     pub rows: Rows,
     /// Whether the job left rows out, because they are more than one job takes.
     pub more: bool,
+    /// The token by which those can be asked for.
+    pub next_page_token: Option<String>,
 }
 
 /// What one pass over a file tells.
@@ -70,7 +72,8 @@ pub(in crate::tap) async fn fetch(
         let job = job.to_owned();
         match tokio::task::block_in_place(|| inspect(file.path())) {
             Ok(rows) if rows.count == result.count => {
-                return Ok(Some(ResultFile { file, job, rows, more: result.more_records }));
+                let (more, next_page_token) = (result.more_records, result.next_page_token.clone());
+                return Ok(Some(ResultFile { file, job, rows, more, next_page_token }));
             }
             _ if again => again = false,
             Ok(rows) => {

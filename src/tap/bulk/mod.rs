@@ -4,30 +4,34 @@
 //! More rows than one job takes are divided into windows over the id, each with its own job. A few
 //! windows are under way at a time ([`flight`]), their rows are written strictly in order, and each
 //! is a part of STATE from the moment on that its job exists. Where boundaries cannot be had
-//! ([`windows`]), the next job starts behind the last id of a file, before that file is written.
+//! ([`windows`]), the next job starts behind the last id of a file, before that file is written. A
+//! server that takes no criteria on ids is read by [times of creation](by_time), and what these
+//! cannot divide by [pages].
 
+mod by_time;
 mod file;
 mod flight;
 pub mod jobs;
+mod pages;
+mod query;
 pub mod windows;
 
 use super::error::Error;
-use super::extract::{CallError, Context, in_stream};
+use super::extract::Context;
 use super::output::StreamOutput;
-use super::plan::MODIFIED_TIME;
 use super::reader::{Outcome, Reading};
-use super::state::{Edge, Span, precedes, text};
+use super::state::{Bounds, Edge, Span, precedes, text};
 use crate::codec::archive::CsvArchive;
 use crate::codec::decode::{CsvDecoder, DecodeError};
-use crate::diagnostic::{Diagnostic, ErrorClass};
-use crate::zoho;
-use crate::zoho::api::bulk_read::BulkReadQuery;
+use by_time::Cut;
 use file::ResultFile;
 use flight::{Flight, Landed};
-use serde_json::{Value, json};
+use query::{NoJob, create, query};
 use std::collections::VecDeque;
 use windows::Windows;
 
+/// The field by which windows are made where ids will not do: like them, it never changes.
+const CREATED_TIME: &str = "Created_Time";
 /// Windows of a stream that have a job or a file at a time: enough to keep Zoho busy while one is
 /// written, few enough that the files stay small change on any disk.
 const WINDOWS_AT_ONCE: usize = 4;
@@ -41,10 +45,13 @@ pub(super) async fn read(
     output: &mut StreamOutput,
     rows: Option<u64>,
 ) -> Result<Outcome, Error> {
-    if reading.progress.spans.is_empty() {
-        reading.progress.spans.push(Span::default());
+    let progress = &mut reading.progress;
+    if progress.spans.is_empty() {
+        progress.spans.push(Span::default());
     }
-    let mut pipeline = Pipeline { context, lanes: VecDeque::new(), windows: Windows::new(rows) };
+    let is_time = |span: &Span| matches!(span.up_to, Some(Edge::Created(_)));
+    let by_time = progress.created_from.is_some() || progress.spans.iter().any(is_time);
+    let mut pipeline = Pipeline { context, lanes: VecDeque::new(), windows: Windows::new(rows), by_time };
     let outcome = pipeline.run(reading, output).await?;
     reading.progress.spans.clear();
     Ok(outcome)
@@ -55,6 +62,8 @@ pub(super) async fn read(
 struct Lane {
     flight: Option<Flight>,
     files: Vec<ResultFile>,
+    /// Rows of the files, counted from one, that belong to the next window.
+    skips: Vec<u64>,
     has_failed: bool,
 }
 
@@ -69,36 +78,127 @@ struct Pipeline<'c> {
     context: &'c Context,
     lanes: VecDeque<Lane>,
     windows: Windows,
+    /// Windows are over the time of creation: the server takes no criteria on ids.
+    by_time: bool,
+}
+
+/// How far the first windows got their jobs.
+enum Launched {
+    /// As far as they can.
+    Yes,
+    /// The server does not take criteria on ids, or on times.
+    NoCriteria(String),
+    /// It does not take this way at all.
+    Refused(String),
+}
+
+/// What to do after the first window's files are here.
+enum Next {
+    /// Write them.
+    Write,
+    /// Look at the first window again: it is another one now.
+    Again,
+    /// Give up this way.
+    Refuse(String),
 }
 
 impl Pipeline<'_> {
     async fn run(&mut self, reading: &mut Reading<'_>, output: &mut StreamOutput) -> Result<Outcome, Error> {
         while !reading.progress.spans.is_empty() {
-            if let Some(reason) = self.launch(reading, output).await? {
-                return Ok(Outcome::Refused(reason));
+            match self.launch(reading, output).await? {
+                Launched::Refused(reason) => return Ok(Outcome::Refused(reason)),
+                Launched::NoCriteria(reason) => match self.other_criteria(reading, output).await? {
+                    true => continue,
+                    false => return Ok(Outcome::Refused(reason)),
+                },
+                Launched::Yes => {}
             }
             if !self.land(reading).await? {
                 continue;
             }
-            if let Some(reason) = self.objection(reading) {
-                return Ok(Outcome::Refused(reason));
+            match self.follow_up(reading, output).await? {
+                Next::Write => {
+                    self.emit(reading, output)?;
+                    self.done(reading);
+                }
+                Next::Again => {}
+                Next::Refuse(reason) => return Ok(Outcome::Refused(reason)),
             }
-            if self.goes_on(reading).await? {
-                // What follows is asked for before this window is written.
-                self.launch(reading, output).await?;
-            }
-            self.emit(reading, output)?;
-            self.done(reading);
         }
         Ok(Outcome::Complete)
     }
 
-    /// Gives the first windows their jobs. Answers why the first of them cannot have one.
-    async fn launch(
+    /// Judges the files of the first window, and has what they leave out asked for before they are
+    /// written.
+    async fn follow_up(
+        &mut self,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+    ) -> Result<Next, Error> {
+        if let Some(reason) = self.objection(reading) {
+            return Ok(Next::Refuse(reason));
+        }
+        let goes_on = match self.by_time {
+            false => self.goes_on(reading).await?,
+            true => match self.cut_by_time(reading).await? {
+                Cut::Whole => false,
+                Cut::Shortened => true,
+                Cut::Divided => return Ok(Next::Again),
+                Cut::Pages => {
+                    let refused = self.page_after_page(reading, output).await?;
+                    return Ok(refused.map_or(Next::Again, Next::Refuse));
+                }
+            },
+        };
+        if goes_on && matches!(self.launch(reading, output).await?, Launched::NoCriteria(_)) {
+            // Nobody knows yet where this window has to end.
+            self.other_criteria(reading, output).await?;
+            return Ok(Next::Again);
+        }
+        Ok(Next::Write)
+    }
+
+    /// Goes on without the criteria that were refused; answers whether that can be.
+    async fn other_criteria(
+        &mut self,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+    ) -> Result<bool, Error> {
+        if reading.progress.window.bounds != Bounds::default() {
+            // A shard is a range of ids.
+            return Ok(false);
+        }
+        if !self.by_time {
+            self.turn_to_time(reading);
+            return Ok(true);
+        }
+        // No criteria at all: everything, page after page.
+        self.by_time = false;
+        reading.progress.begin_again();
+        reading.progress.spans.push(Span::default());
+        self.lanes.clear();
+        Ok(self.page_after_page(reading, output).await?.is_none())
+    }
+
+    /// Reads the first window by pages; answers why it cannot.
+    async fn page_after_page(
         &mut self,
         reading: &mut Reading<'_>,
         output: &mut StreamOutput,
     ) -> Result<Option<String>, Error> {
+        let refused = self.pages(reading, output).await?;
+        if refused.is_none() {
+            self.done(reading);
+        }
+        Ok(refused)
+    }
+
+    /// Gives the first windows their jobs.
+    async fn launch(
+        &mut self,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+    ) -> Result<Launched, Error> {
         for at in 0..WINDOWS_AT_ONCE {
             if self.lanes.len() == at {
                 self.lanes.push_back(Lane::default());
@@ -110,23 +210,24 @@ impl Pipeline<'_> {
             let is_new = span.jobs.is_empty();
             if is_new {
                 if span.up_to.is_none() {
-                    self.windows.divide(self.context, reading).await?;
+                    self.windows.divide(self.context, reading, self.by_time).await?;
                 }
-                match create(self.context, reading, at).await {
+                match create(self.context, reading, &query(reading, at, self.by_time)).await {
                     Ok(job) => reading.progress.spans[at].jobs.push(job),
+                    Err(NoJob::Criteria(reason)) => return Ok(Launched::NoCriteria(reason)),
                     // It gets another chance when everything before it is written.
                     Err(NoJob::Refused(_) | NoJob::NoCredits(_)) if at > 0 => break,
-                    Err(NoJob::Refused(reason)) => return Ok(Some(reason)),
+                    Err(NoJob::Refused(reason)) => return Ok(Launched::Refused(reason)),
                     Err(NoJob::NoCredits(error) | NoJob::Failed(error)) => return Err(error),
                 }
                 // The job is paid for: whoever goes on after us has to find it.
                 output.checkpoint(reading.bookmark())?;
             }
             let jobs = reading.progress.spans[at].jobs.clone();
-            self.lanes[at].flight =
-                Some(Flight::launch(self.context, &reading.plan.stream, jobs, is_new, at));
+            let flight = Flight::launch(self.context, &reading.plan.stream, jobs, is_new, at);
+            self.lanes[at].flight = Some(flight);
         }
-        Ok(None)
+        Ok(Launched::Yes)
     }
 
     /// Waits for the files of the first window; answers whether they are here, or have to be asked for
@@ -164,6 +265,9 @@ impl Pipeline<'_> {
 
     /// Why the files of the first window cannot be relied on: what follows hangs on their ids.
     fn objection(&self, reading: &Reading<'_>) -> Option<String> {
+        if self.by_time {
+            return None;
+        }
         let span = &reading.progress.spans[0];
         let after = reading.progress.floor().unwrap_or_default();
         let up_to = match &span.up_to {
@@ -196,13 +300,13 @@ impl Pipeline<'_> {
         let ends = ends.filter_map(|file| file.rows.last.clone().map(|last| (last, file.rows.count)));
         let end = ends.min_by(|(one, _), (other, _)| (one.len(), one).cmp(&(other.len(), other)));
         let Some((end, rows)) = end else { return Ok(false) };
-        let edge = Some(Edge::Id(end.clone()));
+        let edge = Some(Edge::Id(end));
         let rest = std::mem::replace(&mut reading.progress.spans[0].up_to, edge.clone());
         if rest == edge {
             return Ok(false);
         }
-        if rest.is_none() {
-            self.windows.took(self.context, reading, rows, &end).await?;
+        if let (None, Some(edge)) = (&rest, &edge) {
+            self.windows.took(self.context, reading, rows, edge).await?;
         }
         reading.progress.spans.insert(1, Span { up_to: rest, ..Span::default() });
         self.lanes.insert(1, Lane::default());
@@ -211,129 +315,67 @@ impl Pipeline<'_> {
 
     /// Writes the rows of the first window that are not out yet.
     fn emit(&self, reading: &mut Reading<'_>, output: &mut StreamOutput) -> Result<(), Error> {
-        let context = self.context;
-        context.observer.doing(&reading.plan.stream, "Bulk Read");
-        output.extracted_at(&text(context.server_time()));
-        tokio::task::block_in_place(|| {
-            for file in &self.lanes[0].files {
-                emit_file(context, reading, output, file)?;
-            }
-            context.observer.rows(&reading.plan.stream, output.rows());
-            Ok(())
-        })
+        let Lane { files, skips, .. } = &self.lanes[0];
+        for file in files {
+            write_rows(self.context, reading, output, file, |row, _| skips.binary_search(&row).is_err())?;
+        }
+        Ok(())
     }
 
     /// The first window is written.
     fn done(&mut self, reading: &mut Reading<'_>) {
-        let last =
-            self.lanes.pop_front().and_then(|lane| lane.files.into_iter().find_map(|file| file.rows.last));
+        let files = self.lanes.pop_front().map(|lane| lane.files).unwrap_or_default();
         let span = reading.progress.spans.remove(0);
         match span.up_to {
             Some(Edge::Id(id)) => reading.progress.after_id = Some(id),
-            _ => reading.progress.after_id = last.or(reading.progress.after_id.take()),
+            Some(Edge::Created(time)) => reading.progress.created_from = Some(time),
+            None if self.by_time => {}
+            None => {
+                let last = files.into_iter().find_map(|file| file.rows.last);
+                reading.progress.after_id = last.or(reading.progress.after_id.take());
+            }
         }
     }
 }
 
-fn emit_file(
+/// Writes the rows of a file that are not out yet and that `takes` takes, by number and id.
+fn write_rows(
     context: &Context,
     reading: &mut Reading<'_>,
     output: &mut StreamOutput,
     file: &ResultFile,
+    mut takes: impl FnMut(u64, &[u8]) -> bool,
 ) -> Result<(), Error> {
     let plan = reading.plan;
     let decode = |source: DecodeError| Error::Decode { stream: plan.stream.clone(), source };
     let damaged = file.damaged(&plan.stream);
-    let mut archive = CsvArchive::open(file.path()).map_err(&damaged)?;
-    let mut decoder = CsvDecoder::new(archive.csv().map_err(&damaged)?, &plan.columns).map_err(decode)?;
-    while decoder.advance().map_err(decode)? {
-        if decoder.row_number() <= reading.progress.spans[0].rows_out {
-            continue;
-        }
-        output.record(|out| decoder.write(out).map_err(decode))?;
-        reading.progress.spans[0].rows_out = decoder.row_number();
-        if decoder.row_number().is_multiple_of(LOOK_EVERY) {
-            context.observer.rows(&plan.stream, output.rows());
-            if context.shutdown.is_cancelled() {
-                return Err(Error::Interrupted);
+    context.observer.doing(&plan.stream, "Bulk Read");
+    output.extracted_at(&text(context.server_time()));
+    let id = plan.columns.position("id").expect("every plan begins with the id");
+    tokio::task::block_in_place(|| {
+        let mut archive = CsvArchive::open(file.path()).map_err(&damaged)?;
+        let csv = archive.csv().map_err(&damaged)?;
+        let mut decoder = CsvDecoder::new(csv, &plan.columns).map_err(decode)?;
+        while decoder.advance().map_err(decode)? {
+            let row = decoder.row_number();
+            if row <= reading.progress.spans[0].rows_out || !takes(row, decoder.cell(id)) {
+                continue;
+            }
+            output.record(|out| decoder.write(out).map_err(decode))?;
+            if !reading.progress.spans[0].jobs.is_empty() {
+                reading.progress.spans[0].rows_out = row;
+            }
+            if row.is_multiple_of(LOOK_EVERY) {
+                context.observer.rows(&plan.stream, output.rows());
+                if context.shutdown.is_cancelled() {
+                    return Err(Error::Interrupted);
+                }
+            }
+            if output.is_due() {
+                output.checkpoint(reading.bookmark())?;
             }
         }
-        if output.is_due() {
-            output.checkpoint(reading.bookmark())?;
-        }
-    }
-    Ok(())
-}
-
-/// Why a job could not be created.
-enum NoJob {
-    /// The server does not take it: another way may do.
-    Refused(String),
-    /// There are none left to pay for it.
-    NoCredits(Error),
-    Failed(Error),
-}
-
-/// Creates the job of a window.
-async fn create(context: &Context, reading: &Reading<'_>, at: usize) -> Result<String, NoJob> {
-    let stream = &reading.plan.stream;
-    let query = BulkReadQuery {
-        module: reading.plan.module.clone(),
-        fields: reading.plan.fields(),
-        criteria: criteria(reading, at),
-        ..BulkReadQuery::default()
-    };
-    match context.call(context.client.bulk_read_create(&query)).await {
-        Ok(job) => {
-            tracing::debug!(stream, job = job.as_str(), "bulk read job is created");
-            Ok(job.to_string())
-        }
-        Err(CallError::Failed(error)) if refuses(&error) => Err(NoJob::Refused(error.to_string())),
-        Err(CallError::Failed(error)) if error.class() == ErrorClass::Quota => {
-            Err(NoJob::NoCredits(in_stream(stream)(CallError::Failed(error))))
-        }
-        Err(error) => Err(NoJob::Failed(in_stream(stream)(error))),
-    }
-}
-
-fn refuses(error: &zoho::Error) -> bool {
-    const CODES: [&str; 12] = [
-        "MODULE_NOT_SUPPORTED",
-        "MODULE_NOT_AVAILABLE",
-        "FIELD_NOT_SUPPORTED",
-        "FIELD_NOT_AVAILABLE",
-        "FIELD_IN_CRITERIA_NOT_AVAILABLE",
-        "FIELD_IN_CRITERIA_NOT_SUPPORTED",
-        "FIELD_COMPARATOR_IN_CRITERIA_NOT_SUPPORTED",
-        "COMPARATOR_AND_VALUE_IN_CRITERIA_NOT_COMPATIBLE",
-        "INVALID_CRITERIA",
-        "JOB_NOT_SUPPORTED",
-        "API_NOT_SUPPORTED",
-        "OAUTH_SCOPE_MISMATCH",
-    ];
-    error.code().is_some_and(|code| CODES.contains(&code))
-}
-
-/// What a window's job is limited to.
-fn criteria(reading: &Reading<'_>, at: usize) -> Option<Value> {
-    let condition = |field: &str, comparator: &str, value: &str| json!({"field": {"api_name": field}, "comparator": comparator, "value": value});
-    let progress = &reading.progress;
-    let before = at.checked_sub(1).and_then(|before| progress.spans[before].up_to.clone());
-    let before = before.or(progress.floor().map(|id| Edge::Id(id.to_owned())));
-    let mut all = Vec::new();
-    if let Some(from) = progress.window.from.map(text) {
-        let from = format!("{}+00:00", from.trim_end_matches('Z'));
-        all.push(condition(MODIFIED_TIME, "greater_equal", &from));
-    }
-    if let Some(Edge::Id(id)) = before {
-        all.push(condition("id", "greater_than", &id));
-    }
-    let up_to = match &progress.spans[at].up_to {
-        Some(Edge::Id(id)) => Some(id),
-        _ => progress.window.bounds.upto.as_ref(),
-    };
-    if let Some(id) = up_to {
-        all.push(condition("id", "less_equal", id));
-    }
-    if all.len() < 2 { all.pop() } else { Some(json!({"group_operator": "and", "group": all})) }
+        context.observer.rows(&plan.stream, output.rows());
+        Ok(())
+    })
 }

@@ -6,11 +6,17 @@
 
 use super::super::error::Error;
 use super::super::extract::{CallError, Context, in_stream};
-use super::super::incremental::{count, id_of, query, refuses};
+use super::super::incremental::{id_of, query, refuses, select};
+use super::super::plan::MODIFIED_TIME;
 use super::super::reader::Reading;
-use super::super::state::{Edge, Span, precedes};
+use super::super::state::{Edge, Span, precedes, text};
+use super::CREATED_TIME;
+use crate::codec::time::epoch_seconds;
 use crate::zoho;
 use crate::zoho::api::bulk_read::MAX_ROWS_PER_JOB;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Rows that an offset reaches. Source: "Query API, Limitations"; older servers 10,000.
 const REACH: u64 = 100_000;
@@ -39,34 +45,71 @@ impl Windows {
         Self { left: rows, page: MAX_ROWS_PER_JOB, reach: Some(REACH) }
     }
 
-    /// A job took so many rows of what has no end, up to this id, and left some: that is how many one
-    /// job takes.
+    /// A job took so many rows of what has no end and left some: that is how many one job takes.
+    /// `rest` is where it left off.
     pub async fn took(
         &mut self,
         context: &Context,
         reading: &Reading<'_>,
         rows: u64,
-        end: &str,
+        rest: &Edge,
     ) -> Result<(), Error> {
         self.page = self.page.min(rows.max(1));
-        self.left = match self.left {
-            Some(left) => Some(left.saturating_sub(rows)),
-            None if self.reach.is_none() => None,
-            None => match count(context, reading, Some(end)).await {
-                Ok(left) => Some(left),
-                Err(Error::Stream { source, .. }) if refuses(&source) => {
-                    self.reach = None;
-                    None
-                }
-                Err(error) => return Err(error),
-            },
+        self.left = match (self.left, rest) {
+            (Some(left), _) => Some(left.saturating_sub(rows)),
+            (None, Edge::Id(id)) => {
+                self.count(context, reading, &query(reading, Some(id), COUNT, "")).await?
+            }
+            (None, Edge::Created(time)) => {
+                let query = created_query(reading, COUNT, vec![created(">=", *time)], "");
+                self.count(context, reading, &query).await?
+            }
         };
         Ok(())
     }
 
-    /// Divides the last window if it is known to be more than one job takes; answers whether it did.
-    pub async fn divide(&mut self, context: &Context, reading: &mut Reading<'_>) -> Result<bool, Error> {
-        let (Some(left), Some(_)) = (self.left, self.reach) else { return Ok(false) };
+    /// Whether a file whose ids ascend to `last` holds every row of its window that was created before
+    /// `end`: those it lacks have larger ids. False, too, if nobody can tell.
+    pub async fn is_whole_before(
+        &mut self,
+        context: &Context,
+        reading: &Reading<'_>,
+        end: DateTime<Utc>,
+        last: &str,
+    ) -> Result<bool, Error> {
+        let from = reading.progress.created_from.map(|from| created(">=", from));
+        let conditions = [created("<", end), format!("id > '{last}'")].into_iter().chain(from);
+        let query = created_query(reading, COUNT, conditions.collect(), "");
+        Ok(self.count(context, reading, &query).await? == Some(0))
+    }
+
+    /// A count by COQL, for one credit; none where the server does not answer such queries.
+    async fn count(
+        &mut self,
+        context: &Context,
+        reading: &Reading<'_>,
+        query: &str,
+    ) -> Result<Option<u64>, Error> {
+        if self.reach.is_none() {
+            return Ok(None);
+        }
+        match context.call(context.client.coql_count(query)).await {
+            Err(CallError::Failed(error)) if refuses(&error) => {
+                self.reach = None;
+                Ok(None)
+            }
+            answer => Ok(Some(answer.map_err(in_stream(&reading.plan.stream))?)),
+        }
+    }
+
+    /// Divides the last window if it is known to be more than one job takes.
+    pub async fn divide(
+        &mut self,
+        context: &Context,
+        reading: &mut Reading<'_>,
+        by_time: bool,
+    ) -> Result<(), Error> {
+        let (Some(left), Some(_)) = (self.left, self.reach) else { return Ok(()) };
         // Changes move rows into an increment while it is read: some room saves a whole job.
         let page = match reading.progress.window.from {
             Some(_) => (self.page - self.page / 20).max(1),
@@ -74,34 +117,33 @@ impl Windows {
         };
         let windows = left.div_ceil(page);
         if windows < 2 {
-            return Ok(false);
+            return Ok(());
         }
         let rows = left.div_ceil(windows);
-        let start = start_of_last(reading);
-        let Some(end) = self.hop(context, reading, start.as_deref(), rows).await? else {
+        let start = start_of_last(reading, by_time);
+        let Some(end) = self.hop(context, reading, start, rows, by_time).await? else {
             self.left = None;
-            return Ok(false);
+            return Ok(());
         };
         self.left = Some(left - rows);
         let last = reading.progress.spans.len().saturating_sub(1);
-        reading.progress.spans.insert(last, Span { up_to: Some(Edge::Id(end)), ..Span::default() });
-        Ok(true)
+        reading.progress.spans.insert(last, Span { up_to: Some(end), ..Span::default() });
+        Ok(())
     }
 
-    /// The id of the row that is so many rows behind `start`; none if there is none, or if the server
-    /// does not tell.
+    /// What stands so many rows behind `start`; none if nothing does, or if the server does not tell.
     async fn hop(
         &mut self,
         context: &Context,
         reading: &Reading<'_>,
-        start: Option<&str>,
+        start: Option<Edge>,
         mut rows: u64,
-    ) -> Result<Option<String>, Error> {
-        let mut at = start.map(str::to_owned);
+        by_time: bool,
+    ) -> Result<Option<Edge>, Error> {
+        let mut at = start;
         while let (Some(reach), true) = (self.reach, rows > 0) {
             let step = rows.min(reach);
-            let tail = format!(" order by id asc limit 1 offset {}", step - 1);
-            let query = query(reading, at.as_deref(), "id", &tail);
+            let query = at_offset(reading, at.as_ref(), step - 1, by_time);
             let page = match context.call(context.client.coql(&query, 1)).await {
                 Err(CallError::Failed(error)) if refuses(&error) => {
                     self.reach = smaller_reach(&error, reach);
@@ -109,27 +151,79 @@ impl Windows {
                 }
                 answer => answer.map_err(in_stream(&reading.plan.stream))?,
             };
-            let found = page.records.first().and_then(|record| id_of(record));
-            let follows = |id: &String| precedes(at.as_deref().unwrap_or_default().as_bytes(), id.as_bytes());
-            let Some(id) = found.filter(follows) else { return Ok(None) };
-            at = Some(id);
+            let found = page.records.first().and_then(|record| edge(record, by_time));
+            let Some(found) = found.and_then(|found| behind(at.as_ref(), found)) else { return Ok(None) };
+            at = Some(found);
             rows -= step;
         }
         Ok(at.filter(|_| rows == 0))
     }
 }
 
-/// What to try after a refused offset.
-fn smaller_reach(error: &zoho::Error, reach: u64) -> Option<u64> {
-    (error.code() == Some("LIMIT_EXCEEDED") && reach > REACH_BEFORE_V7).then_some(REACH_BEFORE_V7)
+const COUNT: &str = "COUNT(id)";
+
+/// A time as queries take it.
+pub(super) fn literal(time: DateTime<Utc>) -> String {
+    format!("{}+00:00", text(time).trim_end_matches('Z'))
 }
 
-fn start_of_last(reading: &Reading<'_>) -> Option<String> {
+fn created(comparator: &str, time: DateTime<Utc>) -> String {
+    format!("{CREATED_TIME} {comparator} '{}'", literal(time))
+}
+
+/// A query of the rows of the window that meet conditions on their time of creation.
+fn created_query(reading: &Reading<'_>, columns: &str, conditions: Vec<String>, tail: &str) -> String {
+    let from = reading.progress.window.from.map(|from| format!("{MODIFIED_TIME} >= '{}'", literal(from)));
+    select(&reading.plan.module, columns, conditions.into_iter().chain(from), tail)
+}
+
+fn at_offset(reading: &Reading<'_>, at: Option<&Edge>, offset: u64, by_time: bool) -> String {
+    let tail = |column: &str| format!(" order by {column} asc limit 1 offset {offset}");
+    match at {
+        Some(Edge::Created(time)) => {
+            created_query(reading, CREATED_TIME, vec![created(">=", *time)], &tail(CREATED_TIME))
+        }
+        None if by_time => created_query(reading, CREATED_TIME, Vec::new(), &tail(CREATED_TIME)),
+        Some(Edge::Id(id)) => query(reading, Some(id), "id", &tail("id")),
+        None => query(reading, None, "id", &tail("id")),
+    }
+}
+
+fn edge(record: &RawValue, by_time: bool) -> Option<Edge> {
+    if !by_time {
+        return id_of(record).map(Edge::Id);
+    }
+    let row: Value = serde_json::from_str(record.get()).ok()?;
+    let seconds = row[CREATED_TIME].as_str().and_then(epoch_seconds)?;
+    DateTime::from_timestamp(seconds, 0).map(Edge::Created)
+}
+
+/// An edge that is really behind the one before it: seconds can hold many rows, ids cannot.
+fn behind(before: Option<&Edge>, found: Edge) -> Option<Edge> {
+    match (before, found) {
+        (Some(Edge::Created(before)), Edge::Created(found)) => {
+            Some(Edge::Created(found.max(*before + TimeDelta::seconds(1))))
+        }
+        (Some(Edge::Id(before)), Edge::Id(found)) => {
+            precedes(before.as_bytes(), found.as_bytes()).then_some(Edge::Id(found))
+        }
+        (_, found) => Some(found),
+    }
+}
+
+/// What to try after a refused offset: what the server says, else what older ones have.
+fn smaller_reach(error: &zoho::Error, reach: u64) -> Option<u64> {
+    let told = error.details()["limit"].as_u64().filter(|limit| (1..reach).contains(limit));
+    let told = told.or((reach > REACH_BEFORE_V7).then_some(REACH_BEFORE_V7));
+    told.filter(|_| error.code() == Some("LIMIT_EXCEEDED"))
+}
+
+fn start_of_last(reading: &Reading<'_>, by_time: bool) -> Option<Edge> {
     let progress = &reading.progress;
-    match progress.spans.iter().rev().nth(1).map(|span| &span.up_to) {
-        Some(Some(Edge::Id(id))) => Some(id.clone()),
-        Some(_) => None,
-        None => progress.floor().map(str::to_owned),
+    match progress.spans.iter().rev().nth(1) {
+        Some(span) => span.up_to.clone(),
+        None if by_time => progress.created_from.map(Edge::Created),
+        None => progress.floor().map(|id| Edge::Id(id.to_owned())),
     }
 }
 
