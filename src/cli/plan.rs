@@ -93,7 +93,7 @@ fn row(stream: &StreamForecast) -> [String; 7] {
         Expected::Counted(rows) | Expected::Known(rows, _) => thousands(rows),
         Expected::Unknown => String::new(),
     };
-    let offer = |way: Way| stream.offers.iter().find(|offer| offer.way == way);
+    let offer = |way: Way| stream.offers.iter().find(|offer| offer.way() == way);
     let price = |way: Way| match (stream.offers.is_empty(), offer(way)) {
         (true, _) => String::new(),
         (false, None) => "-".to_owned(),
@@ -175,7 +175,7 @@ fn as_json(plan: &Forecast) -> Value {
 
 fn stream_json(stream: &StreamForecast) -> Value {
     let ways: Map<String, Value> =
-        stream.offers.iter().map(|offer| (offer.way.name().to_owned(), offer.credits.into())).collect();
+        stream.offers.iter().map(|offer| (offer.way().name().to_owned(), offer.credits.into())).collect();
     let counted = match stream.expected {
         Expected::Counted(_) => json!("now"),
         Expected::Known(_, at) => json!(at),

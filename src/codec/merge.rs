@@ -63,6 +63,13 @@ impl<R: Read> Merger<R> {
         self.sources[source].repeats = true;
     }
 
+    /// Has every source begin after this id: what is up to it was merged before.
+    pub fn start_after(&mut self, id: &str) {
+        for source in &mut self.sources {
+            id.clone_into(&mut source.before);
+        }
+    }
+
     /// Feeds a CSV file.
     ///
     /// # Errors
@@ -109,7 +116,7 @@ impl<R: Read> Merger<R> {
         Ok(if whole { Step::Whole } else { Step::Torn })
     }
 
-    /// The id of the row that the last step came upon.
+    /// The id of the row that the last step came upon; empty before the first.
     pub fn id(&self) -> &str {
         &self.sources[self.lead].id
     }

@@ -142,6 +142,13 @@ impl CatalogEntry {
             .unwrap_or(true)
     }
 
+    /// Whether somebody marked this property as selected, not only a default.
+    pub fn is_property_asked_for(&self, property: &str) -> bool {
+        let marked = || self.schema.get("properties")?.get(property)?.get("selected")?.as_bool();
+        let selected = self.property_metadata(property, "selected").and_then(Value::as_bool);
+        selected.or_else(marked).unwrap_or(false)
+    }
+
     /// Names of all properties of the schema, in its order.
     pub fn properties(&self) -> impl Iterator<Item = &str> {
         self.schema

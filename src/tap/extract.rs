@@ -24,8 +24,8 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -74,6 +74,8 @@ pub(super) struct Context {
     planned: Arc<AtomicU64>,
     /// Whether that is the least, because nobody knew the size of a stream.
     is_open: Arc<AtomicBool>,
+    /// Most columns of a query, once a server refused more.
+    pub coql_columns: Arc<OnceLock<usize>>,
 }
 
 /// What a [`Context`] is made of.
@@ -133,6 +135,7 @@ impl Context {
             modules: Arc::default(),
             planned: Arc::default(),
             is_open: Arc::default(),
+            coql_columns: Arc::default(),
         })
     }
 

@@ -169,21 +169,23 @@ async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecas
     let reading = Reading::new(context, &plan, bookmark);
     let since = reading.progress.window.from;
     let outlook = survey(context, &reading).await?;
-    let Offers { able, refused } = Offers::new(&plan, context.config.method, &outlook);
+    let Offers { able, refused } = Offers::new(&plan, context.config.method, &outlook, &reading.learned);
     let expected = outlook.expected;
-    let choice = able.first().copied();
+    let choice = able.first();
     let credits = match (choice, expected.rows()) {
         (None, _) => 0,
         (Some(offer), Some(_)) => offer.credits,
         (Some(_), None) => coql_unknown(0).0,
     };
-    let choice = choice.map(|offer| offer.way);
+    let choice = choice.map(Offer::way);
+    let windows = jobs(expected.rows().unwrap_or(0));
+    let files = able.first().map_or(0, |offer| offer.slices.count(Way::BulkRead));
     let is_quiet = since.is_some() && expected.rows() == Some(0);
     Ok(StreamForecast {
         stream: plan.stream.clone(),
         since,
         expected,
-        jobs: if choice == Some(Way::BulkRead) { jobs(expected.rows().unwrap_or(0)) } else { 0 },
+        jobs: windows * files,
         offers: able,
         refused,
         choice,

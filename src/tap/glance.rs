@@ -10,8 +10,9 @@ use super::error::Error;
 use super::extract::{Context, in_stream};
 use super::incremental::{self, Asked};
 use super::plan::{StreamPlan, Way, module_of};
-use super::planner::{Offers, expect};
+use super::planner::{Offer, Offers, expect};
 use super::reader::Reading;
+use super::slices::Learned;
 use super::state::{Bookmark, Progress};
 use crate::protocol::catalog::CatalogEntry;
 use crate::zoho::api::records::Page;
@@ -35,6 +36,7 @@ pub(super) struct Glance {
     done: Option<DateTime<Utc>>,
     progress: Progress,
     page: Page,
+    learned: Learned,
 }
 
 impl Glance {
@@ -42,7 +44,7 @@ impl Glance {
     pub fn into_reading(self, plan: &StreamPlan) -> Reading<'_> {
         let mut progress = self.progress;
         progress.fields = plan.fingerprint();
-        Reading { plan, done: self.done, progress, first_page: Some(self.page) }
+        Reading { plan, done: self.done, progress, first_page: Some(self.page), learned: self.learned }
     }
 }
 
@@ -73,19 +75,19 @@ async fn look(context: &Context, entry: &CatalogEntry) -> Result<Option<(StreamP
     let (clock, began) = (context.client.server_time(), Instant::now());
     let mut reading = Reading::new(context, &plan, bookmark);
     let outlook = expect(context, &reading).await?;
-    let offers = Offers::new(&plan, context.config.method, &outlook);
-    let is_query = offers.able.first().is_some_and(|offer| offer.way == Way::Coql);
+    let offers = Offers::new(&plan, context.config.method, &outlook, &reading.learned);
+    let is_query = |offer: &Offer| offer.way() == Way::Coql && offer.slices.is_single();
+    let is_query = offers.able.first().is_some_and(is_query);
     if reading.progress.window.from.is_none() || !is_query {
         return Ok(None);
     }
-    let Asked::Page(page) = incremental::first_page(context, &reading, outlook.expected.rows()).await? else {
-        return Ok(None);
-    };
+    let asked = incremental::first_page(context, &mut reading, outlook.expected.rows()).await?;
+    let Asked::Page(page) = asked else { return Ok(None) };
     if clock.is_none() {
         set_clock(context, &mut reading, began);
     }
-    let (done, progress) = (reading.done, reading.progress);
-    Ok(Some((plan, Glance { done, progress, page })))
+    let Reading { done, progress, learned, .. } = reading;
+    Ok(Some((plan, Glance { done, progress, page, learned })))
 }
 
 /// The page was the first word of the server in this run: the next bookmark is not what our clock said

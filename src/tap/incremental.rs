@@ -6,6 +6,7 @@ use super::extract::{CallError, Context, in_stream};
 use super::output::StreamOutput;
 use super::plan::{MODIFIED_TIME, Way};
 use super::reader::{Outcome, Reading};
+use super::slices::selection;
 use super::state::{precedes, text};
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
@@ -14,7 +15,7 @@ use crate::zoho::types::RecordId;
 use serde_json::value::RawValue;
 
 /// Rows of the first page of a reading of unknown size: the most that one credit buys.
-const FIRST_PAGE: u32 = 200;
+pub(super) const FIRST_PAGE: u32 = 200;
 /// Rows of a full page: the most that COQL gives at once, for three credits.
 const FULL_PAGE: u32 = 2_000;
 
@@ -30,16 +31,18 @@ pub(super) async fn read(
     reading.progress.spans.clear();
     reading.progress.created_from = None;
     let decoder = JsonDecoder::new(&plan.columns);
+    let fields = selection(&plan.columns, Way::Coql);
     let (mut left, mut full, mut first) = (rows, FULL_PAGE, true);
     loop {
         let page = match reading.first_page.take() {
             Some(page) => page,
-            None => match ask(context, reading, limit(left, first).min(full)).await? {
+            None => match next(context, reading, &fields, limit(left, first).min(full)).await? {
                 Asked::Page(page) => page,
                 Asked::Narrow => {
                     full = FIRST_PAGE;
                     continue;
                 }
+                Asked::Learned => return Ok(Outcome::Learned),
                 Asked::Refused(reason) => return Ok(Outcome::Refused(reason)),
             },
         };
@@ -73,6 +76,8 @@ pub(super) enum Asked {
     Page(Page),
     /// It gives 200 rows at once, as servers before v8 do.
     Narrow,
+    /// It said something new about the columns, which the reading has learned.
+    Learned,
     /// It does not take such queries, for this reason.
     Refused(String),
 }
@@ -80,14 +85,15 @@ pub(super) enum Asked {
 /// Asks for the page that [`read`] begins with.
 pub(super) async fn first_page(
     context: &Context,
-    reading: &Reading<'_>,
+    reading: &mut Reading<'_>,
     rows: Option<u64>,
 ) -> Result<Asked, Error> {
-    ask(context, reading, limit(rows, true)).await
+    let fields = selection(&reading.plan.columns, Way::Coql);
+    next(context, reading, &fields, limit(rows, true)).await
 }
 
 /// Rows to ask for: what is left, as far as is known.
-fn limit(left: Option<u64>, first: bool) -> u32 {
+pub(super) fn limit(left: Option<u64>, first: bool) -> u32 {
     match left {
         None if first => FIRST_PAGE,
         Some(..=200) => FIRST_PAGE,
@@ -96,10 +102,54 @@ fn limit(left: Option<u64>, first: bool) -> u32 {
     }
 }
 
-async fn ask(context: &Context, reading: &Reading<'_>, limit: u32) -> Result<Asked, Error> {
-    let order = format!(" order by id asc limit {limit}");
-    let query = query(reading, reading.progress.floor(), &reading.plan.fields().join(", "), &order);
-    match context.call(context.client.coql(&query, limit)).await {
+async fn next(
+    context: &Context,
+    reading: &mut Reading<'_>,
+    fields: &[String],
+    limit: u32,
+) -> Result<Asked, Error> {
+    let after = reading.progress.floor().map(str::to_owned);
+    ask(context, reading, fields, after.as_deref(), limit).await
+}
+
+/// Asks for some columns of the rows that follow an id.
+pub(super) async fn ask(
+    context: &Context,
+    reading: &mut Reading<'_>,
+    fields: &[String],
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Asked, Error> {
+    let query = query(reading, after, &fields.join(", "), &format!(" order by id asc limit {limit}"));
+    answer(context, reading, fields, &query, limit).await
+}
+
+/// Asks for some columns of the rows with these ids.
+pub(super) async fn ask_for(
+    context: &Context,
+    reading: &mut Reading<'_>,
+    fields: &[String],
+    ids: &[String],
+) -> Result<Asked, Error> {
+    let (columns, module) = (fields.join(", "), &reading.plan.module);
+    let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+    let ids = ids.join(", ");
+    let query =
+        format!("select {columns} from {module} where id in ({ids}) order by id asc limit {FIRST_PAGE}");
+    answer(context, reading, fields, &query, FIRST_PAGE).await
+}
+
+async fn answer(
+    context: &Context,
+    reading: &mut Reading<'_>,
+    fields: &[String],
+    query: &str,
+    limit: u32,
+) -> Result<Asked, Error> {
+    match context.call(context.client.coql(query, limit)).await {
+        Err(CallError::Failed(error)) if reading.learned.note(Way::Coql, fields, &error) => {
+            Ok(Asked::Learned)
+        }
         Err(CallError::Failed(error)) if limit > FIRST_PAGE && error.code() == Some("LIMIT_EXCEEDED") => {
             Ok(Asked::Narrow)
         }
@@ -108,8 +158,10 @@ async fn ask(context: &Context, reading: &Reading<'_>, limit: u32) -> Result<Ask
     }
 }
 
-fn has_choice(context: &Context, reading: &Reading<'_>) -> bool {
-    reading.plan.ways(context.config.method, 0).0.contains(&Way::BulkRead)
+/// Whether Bulk Read could take over.
+pub(super) fn has_choice(context: &Context, reading: &Reading<'_>) -> bool {
+    let (ways, _) = reading.plan.ways(context.config.method, 0, &reading.learned);
+    ways.iter().any(|slices| slices.main == Way::BulkRead)
 }
 
 /// Counts what follows an id in the window; costs one credit.

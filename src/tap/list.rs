@@ -9,22 +9,22 @@
 //! came during the pass: then it moved the others down first, and one was listed twice. So a pass is
 //! whole if it lists no id twice and the next one lists all of its ids again.
 
+use super::again;
 use super::error::Error;
 use super::extract::{CallError, Context, in_stream};
 use super::incremental::id_of;
 use super::output::StreamOutput;
+use super::plan::Way;
 use super::reader::{Outcome, Reading};
+use super::slices::selection;
 use crate::codec::decode::JsonDecoder;
 use crate::zoho;
 use crate::zoho::api::records::{Converted, Page, RecordsQuery};
-use crate::zoho::types::RecordId;
 use chrono::TimeDelta;
 use std::collections::HashSet;
 
 /// Rows of a page. Source: "Get Records", `per_page`.
 const PAGE: u32 = 200;
-/// Ids asked for at once: as many as fit into 1,024 characters, the longest parameter of an address.
-const IDS_PER_CALL: usize = 50;
 /// Passes over the ids before a module that loses rows during every one is given up as restless.
 const MOST_PASSES: u32 = 10;
 
@@ -38,7 +38,7 @@ pub(super) async fn read(
     reading.progress.begin_again();
     let decoder = JsonDecoder::new(&plan.columns);
     let mut listed = Listing::default();
-    let mut query = query(reading, plan.fields());
+    let mut query = query(reading, selection(&plan.columns, Way::Records));
     let mut pages = 0;
     loop {
         let page = match next(context, reading, &query).await {
@@ -55,16 +55,16 @@ pub(super) async fn read(
         }
     }
     if pages > 1 {
-        catch_slipped(context, reading, output, &decoder, listed).await?;
+        catch_slipped(context, reading, output, listed).await?;
     }
     Ok(Outcome::Complete)
 }
 
-fn refuses(error: &zoho::Error) -> bool {
+pub(super) fn refuses(error: &zoho::Error) -> bool {
     matches!(error.code(), Some("INVALID_REQUEST" | "LIMIT_EXCEEDED" | "PAGINATION_LIMIT_EXCEEDED"))
 }
 
-fn query(reading: &Reading<'_>, fields: Vec<String>) -> RecordsQuery {
+pub(super) fn query(reading: &Reading<'_>, fields: Vec<String>) -> RecordsQuery {
     RecordsQuery {
         module: reading.plan.module.clone(),
         fields,
@@ -78,7 +78,7 @@ fn query(reading: &Reading<'_>, fields: Vec<String>) -> RecordsQuery {
     }
 }
 
-async fn next(
+pub(super) async fn next(
     context: &Context,
     reading: &Reading<'_>,
     query: &RecordsQuery,
@@ -88,7 +88,7 @@ async fn next(
 }
 
 /// Turns to the next page; false when there is none.
-fn forward(query: &mut RecordsQuery, page: &Page) -> bool {
+pub(super) fn forward(query: &mut RecordsQuery, page: &Page) -> bool {
     match (&page.next_page_token, page.more_records) {
         (_, false) => return false,
         (Some(token), true) => {
@@ -116,13 +116,13 @@ fn write(
 
 /// What one pass over the module listed.
 #[derive(Debug, Default)]
-struct Listing {
+pub(super) struct Listing {
     ids: HashSet<String>,
     repeated: usize,
 }
 
 impl Listing {
-    fn add(&mut self, page: &Page) {
+    pub fn add(&mut self, page: &Page) {
         for id in page.records.iter().filter_map(|record| id_of(record)) {
             if !self.ids.insert(id) {
                 self.repeated += 1;
@@ -136,18 +136,18 @@ impl Listing {
     }
 }
 
-async fn catch_slipped(
+/// Makes passes over the ids until one is proven whole, and reads what they show to have slipped.
+pub(super) async fn catch_slipped(
     context: &Context,
-    reading: &Reading<'_>,
+    reading: &mut Reading<'_>,
     output: &mut StreamOutput,
-    decoder: &JsonDecoder,
     first: Listing,
 ) -> Result<(), Error> {
     let stream = &reading.plan.stream;
     let (mut seen, mut before, mut moves) = (first.ids.clone(), first, 0);
     for _ in 0..MOST_PASSES {
         let now = list_ids(context, reading).await?;
-        let missing: Vec<&String> = now.ids.difference(&seen).collect();
+        let missing: Vec<String> = now.ids.difference(&seen).cloned().collect();
         if !missing.is_empty() {
             tracing::info!(
                 stream,
@@ -155,17 +155,7 @@ async fn catch_slipped(
                 "rows came or slipped between two pages, read by id"
             );
         }
-        for ids in missing.chunks(IDS_PER_CALL) {
-            let query = RecordsQuery {
-                ids: ids.iter().map(|id| RecordId::from(id.as_str())).collect(),
-                modified_since: None,
-                sort_by: None,
-                sort_order: None,
-                ..query(reading, reading.plan.fields())
-            };
-            let page = next(context, reading, &query).await.map_err(in_stream(stream))?;
-            write(context, reading, output, decoder, &page)?;
-        }
+        again::read(context, reading, output, missing).await?;
         moves = before.moves(&now);
         if moves == 0 {
             return Ok(());

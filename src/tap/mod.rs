@@ -4,6 +4,7 @@
 //! side; [`reader`] reads one module by one of three ways and moves its bookmark only when everything
 //! before it is out.
 
+mod again;
 pub mod bulk;
 pub mod config;
 pub mod deletes;
@@ -27,6 +28,7 @@ pub mod slices;
 pub mod state;
 pub mod summary;
 pub mod users;
+mod wide;
 
 pub use config::TapConfig;
 pub use error::Error;

@@ -4,8 +4,10 @@
 //! The ways differ in price and reach; see "Limits" and "API credits" of Zoho's v8 pages.
 
 use super::config::Method;
+use super::delivery::Delivery;
 use super::policy::FieldPolicy;
 use super::schema;
+use super::slices::{Learned, Slices};
 use crate::codec::guard::Guard;
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::value::Kind;
@@ -55,20 +57,6 @@ impl Way {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|way| way.name() == name)
     }
-
-    /// Most fields one reading can have. Source: the limits of each API on its v8 page.
-    pub fn max_fields(self) -> usize {
-        match self {
-            Self::BulkRead => 200,
-            Self::Coql => 500,
-            Self::Records => 50,
-        }
-    }
-
-    fn delivers(self, kind: Kind) -> bool {
-        // Tags, territories and files are columns of the records API only.
-        self == Self::Records || !matches!(kind, Kind::Names | Kind::Ids | Kind::Json)
-    }
 }
 
 /// One selected stream, ready to be read.
@@ -84,8 +72,10 @@ pub struct StreamPlan {
     pub columns: RecordPlan,
     /// JSON Schema of its records.
     pub schema: Value,
-    /// The fields with rich text, which the records API cuts to 500 characters in its lists.
-    pub rich_text: Vec<String>,
+    /// Who can deliver each property, in their order.
+    pub deliveries: Vec<Delivery>,
+    /// Properties that nobody asked for by name.
+    pub by_default: Vec<String>,
     /// The property that tells what is new; none: full table.
     pub replication_key: Option<String>,
     /// What differs between catalog and Zoho, one sentence each.
@@ -98,6 +88,7 @@ impl StreamPlan {
         let mut warnings = vanished(entry, fields);
         let mut properties = Map::new();
         let mut columns = vec![Column::new("id", Kind::Id)];
+        let (mut deliveries, mut by_default) = (vec![Delivery::ALL], Vec::new());
         let id = Field { api_name: "id".into(), data_type: DataType::BigInt, ..Field::default() };
         let id = fields.iter().find(|field| field.api_name == "id").unwrap_or(&id);
         properties.insert("id".into(), schema::property(id));
@@ -108,11 +99,11 @@ impl StreamPlan {
             warnings.extend(retyped(entry, &field.api_name, &property));
             properties.insert(field.api_name.clone(), property);
             columns.push(column);
+            deliveries.push(Delivery::of(field));
+            if !entry.is_property_asked_for(&field.api_name) {
+                by_default.push(field.api_name.clone());
+            }
         }
-        let rich_text = |field: &&Field| field.textarea_type.as_deref() == Some("rich_text");
-        let chosen = |field: &&Field| columns.iter().any(|column| column.name == field.api_name);
-        let rich_text = fields.iter().filter(rich_text).filter(chosen);
-        let rich_text = rich_text.map(|field| field.api_name.clone()).collect();
         let incremental = entry.method() == INCREMENTAL && properties.contains_key(MODIFIED_TIME);
         Self {
             tap_stream_id: entry.tap_stream_id.clone(),
@@ -120,7 +111,8 @@ impl StreamPlan {
             module: module_of(entry).to_owned(),
             columns: RecordPlan::new(columns),
             schema: object(properties),
-            rich_text,
+            deliveries,
+            by_default,
             replication_key: incremental.then(|| MODIFIED_TIME.to_owned()),
             warnings,
         }
@@ -145,35 +137,38 @@ impl StreamPlan {
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The ways that can deliver every selected field, cheapest for `rows` rows first; and of each
-    /// other way why it cannot.
-    pub fn ways(&self, method: Method, rows: u64) -> (Vec<Way>, Vec<String>) {
+    /// How the stream can be read, by each way as the main one, cheapest for `rows` rows first; and of
+    /// each other way why it cannot.
+    pub fn ways(&self, method: Method, rows: u64, learned: &Learned) -> (Vec<Slices>, Vec<String>) {
         let mut refused = Vec::new();
-        let mut ways: Vec<Way> = Way::ALL
+        let mut ways: Vec<Slices> = Way::ALL
             .into_iter()
-            .filter(|way| match (wanted(method, *way), self.objection(*way)) {
-                (false, _) => false,
-                (true, None) => true,
-                (true, Some(objection)) => {
+            .filter(|way| wanted(method, *way) && !learned.ways.contains(way))
+            .filter_map(|way| match Slices::new(&self.columns, &self.deliveries, way, rows, learned) {
+                Ok(slices) => Some(slices),
+                Err(objection) => {
                     refused.push(format!("{}: {objection}", way.label()));
-                    false
+                    None
                 }
             })
+            .filter(|slices| slices.main != Way::BulkRead || slices.is_single())
             .collect();
-        ways.sort_by_key(|way| way.credits(rows));
+        ways.sort_by_key(|slices| slices.credits(rows));
         (ways, refused)
     }
 
-    fn objection(&self, way: Way) -> Option<String> {
-        let columns = &self.columns.columns;
-        if columns.len() > way.max_fields() {
-            return Some(format!("{} fields, at most {}", columns.len(), way.max_fields()));
+    /// The plan without these properties.
+    pub fn without(mut self, names: &[String]) -> Self {
+        let kept: Vec<bool> =
+            self.columns.columns.iter().map(|column| !names.contains(&column.name)).collect();
+        let mut keep = kept.iter();
+        self.columns.columns.retain(|_| *keep.next().unwrap_or(&true));
+        let mut keep = kept.iter();
+        self.deliveries.retain(|_| *keep.next().unwrap_or(&true));
+        if let Some(properties) = self.schema["properties"].as_object_mut() {
+            properties.retain(|name, _| !names.contains(name));
         }
-        if let (Way::Records, Some(field)) = (way, self.rich_text.first()) {
-            return Some(format!("cuts `{field}` to 500 characters"));
-        }
-        let column = columns.iter().find(|column| !way.delivers(column.kind))?;
-        Some(format!("does not deliver `{}`", column.name))
+        self
     }
 }
 
@@ -206,7 +201,7 @@ pub fn unsupported(field: &Field) -> Option<&'static str> {
 /// Whether a field is read unless somebody says otherwise: all but those that only the records API
 /// delivers, at a price of several credits for a thousand rows.
 pub fn selected_by_default(field: &Field) -> bool {
-    unsupported(field).is_none() && Way::Coql.delivers(Kind::of(field))
+    unsupported(field).is_none() && !Delivery::of(field).is_dear()
 }
 
 fn wants(entry: &CatalogEntry, field: &Field) -> bool {
@@ -281,17 +276,20 @@ mod tests {
 
     #[test]
     fn the_cheapest_way_that_can_comes_first() {
+        let learned = Learned::default();
         let plan = StreamPlan::new(
             &entry(json!({})),
             &fields(&[("id", "bigint"), ("A", "text")]),
             &FieldPolicy::default(),
         );
-        assert_eq!(plan.ways(Method::Auto, 500).0[0], Way::Coql);
-        assert_eq!(plan.ways(Method::Auto, 200_000).0[0], Way::BulkRead);
+        assert_eq!(plan.ways(Method::Auto, 500, &learned).0[0].main, Way::Coql);
+        assert_eq!(plan.ways(Method::Auto, 200_000, &learned).0[0].main, Way::BulkRead);
         let files = fields(&[("id", "bigint"), ("F", "fileupload")]);
         let plan = StreamPlan::new(&entry(json!({"F": {}})), &files, &FieldPolicy::default());
-        let (ways, refused) = plan.ways(Method::Auto, 500);
-        assert_eq!(ways, [Way::Records]);
-        assert_eq!(refused, ["COQL: does not deliver `F`", "Bulk Read: does not deliver `F`"]);
+        let (ways, refused) = plan.ways(Method::Auto, 500, &learned);
+        assert_eq!(ways.iter().map(|way| way.main).collect::<Vec<_>>(), [Way::Records]);
+        assert_eq!(refused, ["COQL: delivers no selected field", "Bulk Read: delivers no selected field"]);
+        let plan = plan.without(&["F".to_owned()]);
+        assert_eq!((plan.fields(), plan.deliveries.len()), (vec!["id".to_owned()], 1));
     }
 }

@@ -10,6 +10,7 @@ use super::extract::{Context, is_of_a_module};
 use super::incremental;
 use super::plan::{StreamPlan, Way};
 use super::reader::Reading;
+use super::slices::{Learned, Slices};
 use super::{deletes, users};
 use crate::protocol::catalog::CatalogEntry;
 use crate::zoho::credits::{CALL, DELETED_PAGE};
@@ -60,12 +61,19 @@ impl From<Expected> for Outlook {
 }
 
 /// A way of reading and what it asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The way.
-    pub way: Way,
+    /// The way, and who brings the columns that it does not.
+    pub slices: Slices,
     /// Its price for the rows that are expected.
     pub credits: u64,
+}
+
+impl Offer {
+    /// The main way.
+    pub fn way(&self) -> Way {
+        self.slices.main
+    }
 }
 
 /// What every way offers for a stream.
@@ -79,21 +87,20 @@ pub struct Offers {
 
 impl Offers {
     /// The offers for a stream of so many rows; a number that nobody knows counts as small.
-    pub fn new(plan: &StreamPlan, method: Method, outlook: &Outlook) -> Self {
+    pub fn new(plan: &StreamPlan, method: Method, outlook: &Outlook, learned: &Learned) -> Self {
         let rows = outlook.expected.rows().unwrap_or(0);
-        let (mut ways, mut refused) = plan.ways(method, rows);
-        for (way, reason) in &outlook.refused {
-            ways.retain(|able| able != way);
-            refused.push(format!("{}: {reason}", way.label()));
-        }
-        let able = ways.into_iter().map(|way| Offer { way, credits: way.credits(rows) }).collect();
-        Self { able, refused }
+        let mut learned = learned.clone();
+        learned.ways.extend(outlook.refused.iter().map(|(way, _)| *way));
+        let (ways, mut refused) = plan.ways(method, rows, &learned);
+        refused.extend(outlook.refused.iter().map(|(way, reason)| format!("{}: {reason}", way.label())));
+        let offer = |slices: Slices| Offer { credits: slices.credits(rows), slices };
+        Self { able: ways.into_iter().map(offer).collect(), refused }
     }
 
     /// Whether there is more than one way, COQL among them: only then is counting of any use, or
     /// possible.
     fn leave_a_choice(&self) -> bool {
-        self.able.len() > 1 && self.able.iter().any(|offer| offer.way == Way::Coql)
+        self.able.len() > 1 && self.able.iter().any(|offer| offer.way() == Way::Coql)
     }
 }
 
@@ -133,7 +140,8 @@ pub(super) async fn expect(context: &Context, reading: &Reading<'_>) -> Result<O
     if let Some(known) = known(context, reading, life) {
         return Ok(known.into());
     }
-    let offers = Offers::new(reading.plan, context.config.method, &Expected::Unknown.into());
+    let offers =
+        Offers::new(reading.plan, context.config.method, &Expected::Unknown.into(), &reading.learned);
     if since.is_some() || !offers.leave_a_choice() {
         return Ok(Expected::Unknown.into());
     }

@@ -9,8 +9,9 @@ use super::glance::{Start, start};
 use super::output::StreamOutput;
 use super::plan::{StreamPlan, Way};
 use super::planner::{Expected, Offers, expect};
+use super::slices::Learned;
 use super::state::{Bookmark, Bounds, Progress, Window, text};
-use super::{bulk, incremental, list};
+use super::{bulk, incremental, list, wide};
 use crate::protocol::catalog::CatalogEntry;
 use crate::zoho::api::records::Page;
 use chrono::{DateTime, Utc};
@@ -25,6 +26,8 @@ pub(super) enum Outcome {
     Large(u64),
     /// The server refuses this way for this stream, for this reason.
     Refused(String),
+    /// The server taught something about columns: they are divided anew.
+    Learned,
 }
 
 /// The reading of one stream: its plan, its bookmark and how far it is.
@@ -34,6 +37,7 @@ pub(super) struct Reading<'a> {
     pub progress: Progress,
     /// The first page of a query, where somebody has looked already.
     pub first_page: Option<Page>,
+    pub learned: Learned,
 }
 
 impl<'a> Reading<'a> {
@@ -69,7 +73,8 @@ impl<'a> Reading<'a> {
                 text(done)
             );
         }
-        Self { plan, done, progress, first_page: None }
+        let learned = Learned { coql_columns: context.coql_columns.get().copied(), ..Learned::default() };
+        Self { plan, done, progress, first_page: None, learned }
     }
 
     /// The bookmark that is true now.
@@ -144,41 +149,55 @@ async fn by_ways(
         Some(most) => Expected::Counted(most).into(),
         None => expect(context, reading).await?,
     };
-    let choice = Offers::new(reading.plan, context.config.method, &outlook).able.first().copied();
-    context.plan(choice.map_or(0, |offer| offer.credits));
+    let choice = Offers::new(reading.plan, context.config.method, &outlook, &reading.learned).able;
+    context.plan(choice.first().map_or(0, |offer| offer.credits));
     match outlook.expected.rows() {
         Some(rows) => context.observer.expects(&reading.plan.stream, rows),
         None => context.plan_at_least(),
     }
     let mut used = Vec::new();
     loop {
-        let Offers { able, refused } = Offers::new(reading.plan, context.config.method, &outlook);
-        let resumed = able.iter().find(|offer| offer.way == Way::BulkRead && reading.progress.has_jobs());
-        let Some(way) = resumed.or(able.first()).map(|offer| offer.way) else {
+        let Offers { able, refused } =
+            Offers::new(reading.plan, context.config.method, &outlook, &reading.learned);
+        let resumed =
+            able.iter().find(|offer| offer.slices.main == Way::BulkRead && reading.progress.has_jobs());
+        let Some(slices) = resumed.or(able.first()).map(|offer| &offer.slices) else {
             let (stream, reasons) = (reading.plan.stream.clone(), refused.join("; "));
             return Err(Error::NoWay { stream, reasons });
         };
+        let (way, rows) = (slices.main, outlook.expected.rows());
         reading.progress.way = way;
         context.observer.doing(&reading.plan.stream, way.label());
         let before = output.rows();
         let outcome = match way {
-            Way::Coql => incremental::read(context, reading, output, outlook.expected.rows()).await?,
-            Way::BulkRead => bulk::read(context, reading, output, outlook.expected.rows()).await?,
+            _ if !slices.is_single() => wide::read(context, reading, output, slices, rows).await?,
+            Way::Coql => incremental::read(context, reading, output, rows).await?,
+            Way::BulkRead => bulk::read(context, reading, output, rows).await?,
             Way::Records => list::read(context, reading, output).await?,
         };
-        if output.rows() > before && !used.contains(&way) {
-            used.push(way);
+        if output.rows() > before {
+            for slice in &slices.slices {
+                if !used.contains(&slice.way) {
+                    used.push(slice.way);
+                }
+            }
         }
         match outcome {
             Outcome::Complete => return Ok(used),
             Outcome::Large(left) => outlook.expected = Expected::Counted(left),
-            Outcome::Refused(reason) => {
-                tracing::debug!(
+            Outcome::Learned => {
+                tracing::info!(
                     stream = reading.plan.stream,
-                    way = way.label(),
-                    reason,
-                    "this way is refused, the next one is tried"
+                    learned = ?reading.learned,
+                    "the server takes other columns than its pages say, they are divided anew"
                 );
+                if let Some(columns) = reading.learned.coql_columns {
+                    context.coql_columns.get_or_init(|| columns);
+                }
+            }
+            Outcome::Refused(reason) => {
+                let label = way.label();
+                tracing::debug!(stream = reading.plan.stream, way = label, reason, "this way is refused");
                 outlook.refused.push((way, reason));
             }
         }

@@ -7,6 +7,7 @@
 use super::delivery::Delivery;
 use super::plan::{MODIFIED_TIME, Way};
 use crate::codec::plan::{Column, RecordPlan};
+use crate::zoho;
 use crate::zoho::api::{bulk_read, coql, records};
 use std::collections::HashSet;
 
@@ -45,13 +46,41 @@ pub struct Learned {
     pub coql_columns: Option<usize>,
     /// Columns that a way refused although the table says that it delivers them.
     pub refused: Vec<(Way, String)>,
+    /// Ways that refused the module.
+    pub ways: Vec<Way>,
 }
 
 impl Learned {
     /// Whether this way can deliver this column after all that is known.
     fn delivers(&self, way: Way, column: &Column, delivery: Delivery) -> bool {
         let refused = |(by, name): &(Way, String)| *by == way && *name == source(column, way);
-        delivery.by(way) && !self.refused.iter().any(refused)
+        delivery.by(way) && !self.ways.contains(&way) && !self.refused.iter().any(refused)
+    }
+
+    /// Takes note of what a refusal says about the columns that were selected. False if it says
+    /// nothing about them that was not known: then it is about something else.
+    pub fn note(&mut self, way: Way, selected: &[String], error: &zoho::Error) -> bool {
+        match error.code() {
+            Some("LIMIT_EXCEEDED") if way == Way::Coql => {
+                let limit = width_limit(error).filter(|limit| (3..selected.len()).contains(limit));
+                self.coql_columns = limit.or(self.coql_columns);
+                limit.is_some()
+            }
+            Some("FIELD_NOT_SUPPORTED" | "FIELD_NOT_AVAILABLE" | "INVALID_QUERY") => {
+                let name = ["api_name", "column_name"].iter().find_map(|key| error.details()[key].as_str());
+                let name = name.filter(|name| {
+                    let is_common = *name == "id" || *name == MODIFIED_TIME;
+                    !is_common && selected.iter().any(|selected| selected == name)
+                });
+                let Some(refused) = name.map(|name| (way, name.to_owned())) else { return false };
+                let is_new = !self.refused.contains(&refused);
+                if is_new {
+                    self.refused.push(refused);
+                }
+                is_new
+            }
+            _ => false,
+        }
     }
 
     /// Most columns of one reading, `id` included.
@@ -62,6 +91,14 @@ impl Learned {
             Way::Records => records::MAX_FIELDS,
         }
     }
+}
+
+/// How many columns a query may have, by its refusal. The same code is given for too many rows, with
+/// their limit.
+fn width_limit(error: &zoho::Error) -> Option<usize> {
+    let limit = usize::try_from(error.details()["limit"].as_u64()?).ok()?;
+    let of_columns = error.details()["clause"] == "select" || limit == coql::MAX_COLUMNS_BEFORE_V7;
+    of_columns.then_some(limit)
 }
 
 impl Slice {
@@ -91,7 +128,7 @@ impl Slices {
     /// `rows` rows.
     ///
     /// # Errors
-    /// When nobody delivers some column.
+    /// When `main` delivers no column, or nobody delivers some column.
     pub fn new(
         columns: &RecordPlan,
         deliveries: &[Delivery],
@@ -113,6 +150,9 @@ impl Slices {
                 Some((_, places)) => places.push(place),
                 None => return Err(format!("nothing delivers `{}`", column.name)),
             }
+        }
+        if columns.columns.len() > common.len() && taken[0].1.is_empty() {
+            return Err("delivers no selected field".to_owned());
         }
         let mut slices = Vec::new();
         for (way, places) in taken {
@@ -146,6 +186,11 @@ impl Slices {
         let aside = self.slices.iter().filter(|slice| slice.way != self.main);
         let aside: Vec<_> = aside.map(|slice| (slice.way, slice.credits(1_000), names(slice))).collect();
         aside.into_iter()
+    }
+
+    /// How many slices this way brings.
+    pub fn count(&self, way: Way) -> u64 {
+        self.slices.iter().filter(|slice| slice.way == way).count() as u64
     }
 
     /// Whether one reading brings all columns.
@@ -189,7 +234,7 @@ pub fn source(column: &Column, way: Way) -> &str {
 }
 
 /// The fields that a reading has to select, each once.
-pub fn select(columns: &RecordPlan, way: Way) -> Vec<String> {
+pub fn selection(columns: &RecordPlan, way: Way) -> Vec<String> {
     let mut seen = HashSet::new();
     let sources = columns.columns.iter().map(|column| source(column, way));
     sources.filter(|source| seen.insert(*source)).map(str::to_owned).collect()
@@ -207,7 +252,11 @@ mod tests {
     }
 
     fn widths(slices: &Slices, columns: &RecordPlan) -> Vec<(Way, usize)> {
-        slices.slices.iter().map(|slice| (slice.way, select(&slice.plan(columns), slice.way).len())).collect()
+        slices
+            .slices
+            .iter()
+            .map(|slice| (slice.way, selection(&slice.plan(columns), slice.way).len()))
+            .collect()
     }
 
     #[test]
@@ -260,7 +309,7 @@ mod tests {
     fn two_properties_of_one_field_count_once() {
         let name = Column::part("A__name".into(), Kind::Text, "A".into(), "A.Account_Name".into());
         let columns = RecordPlan::new([Column::new("id", Kind::Id), Column::new("A", Kind::Id), name]);
-        assert_eq!(select(&columns, Way::Coql), ["id", "A"]);
-        assert_eq!(select(&columns, Way::BulkRead), ["id", "A", "A.Account_Name"]);
+        assert_eq!(selection(&columns, Way::Coql), ["id", "A"]);
+        assert_eq!(selection(&columns, Way::BulkRead), ["id", "A", "A.Account_Name"]);
     }
 }

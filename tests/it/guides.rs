@@ -97,7 +97,9 @@ fn check_python(context: &TestContext) {
     let entries = fs::read_dir(context.path(".")).expect("the folder");
     let files = entries.map(|entry| entry.expect("an entry").path());
     for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "py")) {
-        let Ok(python) = Command::new("python3").args(["-m", "py_compile"]).arg(&file).output() else { return };
+        let Ok(python) = Command::new("python3").args(["-m", "py_compile"]).arg(&file).output() else {
+            return;
+        };
         assert!(python.status.success(), "{}: {}", file.display(), context.seen(&python));
     }
 }

@@ -21,6 +21,7 @@
 //! - `singer`: what the Meltano SDK and Meltano know beside the protocol: trials, logs, metrics, versions.
 //! - `side_by_side`: streams that are read at the same time.
 //! - `tap`: discovery and sync, by the real program against the emulator.
+//! - `wide`: modules that no single reading brings whole: column slices.
 //! - `windows`: more rows than one bulk job takes, by several jobs at once.
 
 #![allow(missing_docs)]
@@ -52,4 +53,5 @@ mod side_by_side;
 mod singer;
 mod tap;
 mod target;
+mod wide;
 mod windows;

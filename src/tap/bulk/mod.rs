@@ -88,8 +88,8 @@ enum Launched {
     Yes,
     /// The server does not take criteria on ids, or on times.
     NoCriteria(String),
-    /// It does not take this way at all.
-    Refused(String),
+    /// It does not take this way at all, or not with these columns.
+    Refused(Outcome),
 }
 
 /// What to do after the first window's files are here.
@@ -106,7 +106,7 @@ impl Pipeline<'_> {
     async fn run(&mut self, reading: &mut Reading<'_>, output: &mut StreamOutput) -> Result<Outcome, Error> {
         while !reading.progress.spans.is_empty() {
             match self.launch(reading, output).await? {
-                Launched::Refused(reason) => return Ok(Outcome::Refused(reason)),
+                Launched::Refused(outcome) => return Ok(outcome),
                 Launched::NoCriteria(reason) => match self.other_criteria(reading, output).await? {
                     true => continue,
                     false => return Ok(Outcome::Refused(reason)),
@@ -212,12 +212,14 @@ impl Pipeline<'_> {
                 if span.up_to.is_none() {
                     self.windows.divide(self.context, reading, self.by_time).await?;
                 }
-                match create(self.context, reading, &query(reading, at, self.by_time)).await {
+                let ask = query(reading, at, self.by_time);
+                match create(self.context, reading, &ask).await {
                     Ok(job) => reading.progress.spans[at].jobs.push(job),
                     Err(NoJob::Criteria(reason)) => return Ok(Launched::NoCriteria(reason)),
                     // It gets another chance when everything before it is written.
                     Err(NoJob::Refused(_) | NoJob::NoCredits(_)) if at > 0 => break,
-                    Err(NoJob::Refused(reason)) => return Ok(Launched::Refused(reason)),
+                    Err(NoJob::Learned) => return Ok(Launched::Refused(Outcome::Learned)),
+                    Err(NoJob::Refused(reason)) => return Ok(Launched::Refused(Outcome::Refused(reason))),
                     Err(NoJob::NoCredits(error) | NoJob::Failed(error)) => return Err(error),
                 }
                 // The job is paid for: whoever goes on after us has to find it.

@@ -115,7 +115,7 @@ impl Pipeline<'_> {
     /// Creates the job of the next page: by token, else by number.
     async fn ask(
         &self,
-        reading: &Reading<'_>,
+        reading: &mut Reading<'_>,
         ask: &mut BulkReadQuery,
         pages: u32,
     ) -> Result<Result<String, String>, Error> {
@@ -127,6 +127,9 @@ impl Pipeline<'_> {
                     ask.page_token = None
                 }
                 Err(NoJob::Refused(reason) | NoJob::Criteria(reason)) => return Ok(Err(reason)),
+                Err(NoJob::Learned) => {
+                    return Ok(Err("it takes the first page and refuses a column of the next".into()));
+                }
                 Err(NoJob::NoCredits(error) | NoJob::Failed(error)) => return Err(error),
             }
         }

@@ -2,8 +2,9 @@
 
 use super::super::error::Error;
 use super::super::extract::{CallError, Context, in_stream};
-use super::super::plan::MODIFIED_TIME;
+use super::super::plan::{MODIFIED_TIME, Way};
 use super::super::reader::Reading;
+use super::super::slices::selection;
 use super::super::state::Edge;
 use super::CREATED_TIME;
 use super::windows::literal;
@@ -16,6 +17,8 @@ use serde_json::{Value, json};
 pub(super) enum NoJob {
     /// The server does not take it: another way may do.
     Refused(String),
+    /// The server does not take a column: the reading has learned it.
+    Learned,
     /// The server does not take its criteria: others may do.
     Criteria(String),
     /// There are none left to pay for it.
@@ -26,7 +29,7 @@ pub(super) enum NoJob {
 /// Creates a job.
 pub(super) async fn create(
     context: &Context,
-    reading: &Reading<'_>,
+    reading: &mut Reading<'_>,
     query: &BulkReadQuery,
 ) -> Result<String, NoJob> {
     let stream = &reading.plan.stream;
@@ -34,6 +37,9 @@ pub(super) async fn create(
         Ok(job) => {
             tracing::debug!(stream, job = job.as_str(), "bulk read job is created");
             Ok(job.to_string())
+        }
+        Err(CallError::Failed(error)) if reading.learned.note(Way::BulkRead, &query.fields, &error) => {
+            Err(NoJob::Learned)
         }
         Err(CallError::Failed(error)) if has_code(&error, &CRITERIA) && query.criteria.is_some() => {
             Err(NoJob::Criteria(error.to_string()))
@@ -77,7 +83,7 @@ fn has_code(error: &zoho::Error, codes: &[&str]) -> bool {
 
 /// What the job of a window asks for.
 pub(super) fn query(reading: &Reading<'_>, at: usize, by_time: bool) -> BulkReadQuery {
-    let mut fields = reading.plan.fields();
+    let mut fields = selection(&reading.plan.columns, Way::BulkRead);
     if by_time && !fields.iter().any(|field| field == CREATED_TIME) {
         fields.push(CREATED_TIME.to_owned());
     }

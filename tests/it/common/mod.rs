@@ -7,4 +7,5 @@ pub mod killed;
 pub mod pair;
 pub mod process;
 pub mod snapshot;
+pub mod wide;
 pub mod zylker;
