@@ -13,6 +13,8 @@ pub struct TapConfig {
     pub start_date: Option<DateTime<Utc>>,
     /// Which streams discovery lists.
     pub streams: StreamFilter,
+    /// How much discovery finds out.
+    pub discover: Depth,
     /// How far before the bookmark an incremental read starts.
     ///
     /// Unit: seconds. Default 120: what the server indexes late (design decision, no figure by Zoho).
@@ -39,6 +41,7 @@ impl Default for TapConfig {
         Self {
             start_date: None,
             streams: StreamFilter::default(),
+            discover: Depth::Full,
             lookback_seconds: 120,
             method: Method::Auto,
             activate_version: false,
@@ -67,6 +70,17 @@ impl StreamFilter {
         let any = |globs: &[String]| globs.iter().any(|glob| matches(glob, stream));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
+}
+
+/// How much discovery finds out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// Streams and their fields, for one call a module.
+    #[default]
+    Full,
+    /// Streams; the sync asks for the fields of those that are selected.
+    Lazy,
 }
 
 /// The way of reading a person asks for.

@@ -1,7 +1,7 @@
 //! Zoho's metadata to a catalog: one stream for each module that the API supports and the user may
 //! see, plus `users` and `deleted_records`.
 
-use super::config::TapConfig;
+use super::config::{Depth, TapConfig};
 use super::error::Error;
 use super::extract::learn_org;
 use super::plan::{MODIFIED_TIME, selected_by_default, unsupported};
@@ -51,6 +51,26 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
     let policy = FieldPolicy::new(config)?;
     learn_org(client).await?;
     let modules = readable(client.modules().await?).filter(|module| config.streams.takes(&module.api_name));
+    let mut discovery = match config.discover {
+        Depth::Full => with_fields(client, modules).await?,
+        Depth::Lazy => {
+            let streams = modules.map(|module| open_entry(&module)).collect();
+            Discovery { catalog: Catalog { streams, ..Catalog::default() }, skipped: Vec::new() }
+        }
+    };
+    let extra = [users::entry(), deletes::entry()];
+    discovery
+        .catalog
+        .streams
+        .extend(extra.into_iter().filter(|entry| config.streams.takes(&entry.tap_stream_id)));
+    for entry in &mut discovery.catalog.streams {
+        policy.entry(entry)?;
+    }
+    Ok(discovery)
+}
+
+/// The streams of these modules with their fields, one call for each.
+async fn with_fields(client: &Client, modules: impl Iterator<Item = Module>) -> Result<Discovery, Error> {
     let calls = modules.map(|module| async move {
         let fields = client.fields(&module.api_name).await;
         (module, fields)
@@ -64,14 +84,6 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
             Err(error) if skips(&error) => discovery.skip(&module, &error.to_string()),
             Err(error) => return Err(Error::in_stream(&module.api_name)(error)),
         }
-    }
-    let extra = [users::entry(), deletes::entry()];
-    discovery
-        .catalog
-        .streams
-        .extend(extra.into_iter().filter(|entry| config.streams.takes(&entry.tap_stream_id)));
-    for entry in &mut discovery.catalog.streams {
-        policy.entry(entry)?;
     }
     Ok(discovery)
 }
@@ -135,6 +147,30 @@ fn module_entry(module: &Module, fields: &[Field]) -> CatalogEntry {
     for field in fields {
         entry.push_metadata(&["properties", &field.api_name], field_metadata(field));
     }
+    entry
+}
+
+/// A stream whose fields are asked for by the sync that reads it.
+fn open_entry(module: &Module) -> CatalogEntry {
+    let id = json!({"type": "string", "x-zoho-type": "bigint"});
+    let mut schema = object(Map::from_iter([("id".to_owned(), id)]));
+    schema["additionalProperties"] = true.into();
+    let mut entry = CatalogEntry {
+        tap_stream_id: module.api_name.clone(),
+        stream: module.api_name.clone(),
+        key_properties: vec!["id".into()],
+        schema,
+        // Full table where it turns out that nothing tells what is new.
+        replication_method: Some(INCREMENTAL.into()),
+        ..CatalogEntry::default()
+    };
+    entry.push_metadata(
+        &[],
+        json!({"inclusion": "available", "selected-by-default": true, "table-key-properties": ["id"],
+               "zoho-module": module.api_name, "zoho-generated-type": module.generated_type,
+               "zoho-note": "listed without its fields (`discover: lazy`): the sync asks for them and reads those that cost next to nothing"}),
+    );
+    entry.push_metadata(&["properties", "id"], json!({"inclusion": "automatic"}));
     entry
 }
 

@@ -4,6 +4,7 @@
 //! - `bad_input`: what people see when they give us something wrong, as snapshots.
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
+//! - `discovery`: of organisations with many modules.
 //! - `docs`: what README and the other documents say is true.
 //! - `emulate`: the local Zoho as a program.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
@@ -30,6 +31,7 @@ mod architecture;
 mod bad_input;
 mod client;
 mod common;
+mod discovery;
 mod docs;
 mod emulate;
 mod emulator_bulk;

@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod dice;
+pub mod discovery;
 pub mod feed;
 pub mod killed;
 pub mod pair;
