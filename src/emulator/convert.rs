@@ -2,7 +2,7 @@
 //!
 //! Limits are those of section "Fields metadata" of the API reference.
 
-use super::schema::{DataType, Field};
+use super::schema::{DataType, Field, Module};
 use super::store::Store;
 use super::switches::Switches;
 use super::time::{Zone, parse_date, parse_datetime, parse_local};
@@ -215,7 +215,10 @@ fn lookup(store: &Store, field: &Field, json: &Json, rules: &Rules) -> Result<Va
             let target = field.lookup.as_deref().and_then(|name| store.view(name));
             target.is_some_and(|view| view.get(id).is_some())
         }
-        DataType::Layout => store.schema.modules.iter().any(|module| module.layout_id == id),
+        DataType::Layout => {
+            let own = |module: &&Module| module.field("Layout").is_some_and(|own| own.id == field.id);
+            store.schema.modules.iter().find(own).is_some_and(|module| module.layout_at(id).is_some())
+        }
         _ => store.user(id).is_some_and(|user| user.active),
     };
     match text.parse::<Id>() {

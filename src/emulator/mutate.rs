@@ -173,8 +173,8 @@ impl<'a> Work<'a> {
     pub(super) fn insert(&mut self) -> Id {
         let number = mix(self.dice.below(u64::MAX)) >> 16;
         let mut changes = Vec::new();
-        for (place, field) in self.store.schema.modules[self.at].active().filter(|(_, field)| field.mandatory)
-        {
+        let needed = |field: &Field| field.mandatory && !field.data_type.is_rows();
+        for (place, field) in self.store.schema.modules[self.at].active().filter(|(_, field)| needed(field)) {
             let target = field.lookup.as_deref().and_then(|name| self.store.view(name));
             let value = match target {
                 Some(view) => some_row(view, number).map_or(Value::Null, Value::Id),

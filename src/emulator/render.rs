@@ -53,7 +53,10 @@ pub fn push_field(out: &mut String, row: Row<'_>, place: u16, form: Form) {
             Some(target) => push_named(out, target.name().as_deref(), target.id),
             None => out.push_str("null"),
         },
-        Value::Id(id) if field.data_type == DataType::Layout => push_named(out, Some("Standard"), id),
+        Value::Id(id) if field.data_type == DataType::Layout => {
+            let module = row.view.module;
+            push_named(out, module.layout_at(id).map(|place| module.layouts[place].name.as_str()), id);
+        }
         Value::Text(text) if form.cut && text.len() > SHOWN_RICH_TEXT && field.is_rich_text() => {
             let end = text.char_indices().nth(SHOWN_RICH_TEXT).map_or(text.len(), |(at, _)| at);
             push_json_text(out, &text[..end]);
@@ -173,8 +176,8 @@ fn push_rows_behind(out: &mut String, row: Row<'_>, field: &Field, form: Form) {
 }
 
 fn other_lookups(view: View<'_>, parent: u16) -> Vec<u16> {
-    let lookups =
-        view.module.active().filter(|(place, field)| field.data_type == DataType::Lookup && *place != parent);
+    let points = |field: &Field| matches!(field.data_type, DataType::Lookup | DataType::UserLookup);
+    let lookups = view.module.active().filter(|(place, field)| points(field) && *place != parent);
     lookups.map(|(place, _)| place).collect()
 }
 

@@ -186,6 +186,20 @@ impl Field {
     }
 }
 
+/// A page layout: a form for the records of a module.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// Its name.
+    pub name: String,
+    /// Fields that a new record with this layout has to have, by the record calls at least.
+    #[serde(default)]
+    pub required: Vec<String>,
+}
+
+/// How far apart the ids of a module's layouts are.
+const LAYOUT_STEP: Id = 1_000_000;
+
 fn yes() -> bool {
     true
 }
@@ -238,6 +252,9 @@ pub struct Module {
     /// `visible` or one of the hidden states.
     #[serde(default)]
     pub status: String,
+    /// Its layouts, the default one first; one called Standard when absent.
+    #[serde(default)]
+    pub layouts: Vec<Layout>,
     /// What an upsert checks by default.
     #[serde(default)]
     pub duplicate_field: Option<String>,
@@ -265,7 +282,7 @@ pub struct Module {
     /// The metadata id.
     #[serde(skip)]
     pub id: Id,
-    /// The only layout's id.
+    /// The first layout's id.
     #[serde(skip)]
     pub layout_id: Id,
     #[serde(skip)]
@@ -296,6 +313,16 @@ impl Module {
     /// The place of the field that lookups show.
     pub fn display_index(&self) -> Option<u16> {
         self.display_field.as_deref().and_then(|name| self.index_of(name))
+    }
+
+    /// The id of a layout by place.
+    pub fn layout_id_at(&self, place: usize) -> Id {
+        self.layout_id + place as Id * LAYOUT_STEP
+    }
+
+    /// The place of the layout with that id.
+    pub fn layout_at(&self, id: Id) -> Option<usize> {
+        (0..self.layouts.len()).find(|place| self.layout_id_at(*place) == id)
     }
 
     /// Adds or replaces a field of a running module; rows made from the seed leave it empty.
@@ -388,6 +415,9 @@ fn lay_over(modules: &mut Vec<Module>, new: Module) {
     }
     let old = &mut modules[at];
     old.wide = new.wide.or(old.wide);
+    if !new.layouts.is_empty() {
+        old.layouts = new.layouts;
+    }
     old.one_modified_time |= new.one_modified_time;
     for field in new.fields {
         old.fields.retain(|existing| existing.api_name != field.api_name);
@@ -406,6 +436,9 @@ fn complete(module: &mut Module, id: Id, next_field: &mut Id) {
     let name = module.api_name.clone();
     module.id = id;
     module.layout_id = id + 80_000;
+    if module.layouts.is_empty() {
+        module.layouts.push(Layout { name: "Standard".to_owned(), required: Vec::new() });
+    }
     module.module_name = or(std::mem::take(&mut module.module_name), &name);
     module.singular_label = or(std::mem::take(&mut module.singular_label), &name);
     module.plural_label = or(std::mem::take(&mut module.plural_label), &name);

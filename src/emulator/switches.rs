@@ -63,6 +63,10 @@ pub struct Switches {
     pub unknown_record_204: bool,
     /// A module for which this user has no permission.
     pub no_permission_module: Option<String>,
+    /// The organisation has several currencies; otherwise their list is refused.
+    pub multi_currency: bool,
+    /// The organisation has territories; otherwise their list is empty.
+    pub territories: bool,
     /// Rows in one page of a bulk read.
     pub bulk_read_page_size: u32,
     /// The name of the id column in a bulk read file.
@@ -152,6 +156,8 @@ impl Default for Switches {
             replace_subform_rows: false,
             unknown_record_204: true,
             no_permission_module: None,
+            multi_currency: false,
+            territories: false,
             bulk_read_page_size: 200_000,
             bulk_read_id_column: "Id".to_owned(),
             bulk_read_notes: false,

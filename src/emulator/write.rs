@@ -144,6 +144,9 @@ pub fn prepare(
     let module = &store.schema.modules[at];
     if target.is_none() {
         require_mandatory(module, record)?;
+        if !rules.cells {
+            require_layout(module, record)?;
+        }
     }
     let mut draft = Draft::default();
     for (key, json) in record {
@@ -178,12 +181,28 @@ pub fn prepare(
     Ok(draft)
 }
 
-fn require_mandatory(module: &Module, record: &Map<String, Json>) -> Result<(), Problem> {
-    let is_absent = |field: &Field| match record.get(&field.api_name) {
+fn is_absent(record: &Map<String, Json>, name: &str) -> bool {
+    match record.get(name) {
         None | Some(Json::Null) => true,
         Some(Json::String(text)) => text.is_empty(),
         Some(_) => false,
+    }
+}
+
+/// What the record's layout asks for; one that names none is not held to any.
+fn require_layout(module: &Module, record: &Map<String, Json>) -> Result<(), Problem> {
+    let id = record.get("Layout").and_then(|layout| layout.get("id").unwrap_or(layout).as_str());
+    let Some(place) = id.and_then(|id| id.parse().ok()).and_then(|id| module.layout_at(id)) else {
+        return Ok(());
     };
+    match module.layouts[place].required.iter().find(|name| is_absent(record, name)) {
+        Some(name) => Err(Problem::mandatory(name)),
+        None => Ok(()),
+    }
+}
+
+fn require_mandatory(module: &Module, record: &Map<String, Json>) -> Result<(), Problem> {
+    let is_absent = |field: &Field| is_absent(record, &field.api_name);
     // The parent of a subform row is filled in when it is written with its record.
     let given = |field: &Field| field.api_name != "Parent_Id" || module.parent.is_none();
     match module.active().find(|(_, field)| field.mandatory && given(field) && is_absent(field)) {

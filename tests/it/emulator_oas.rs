@@ -150,7 +150,27 @@ async fn finished(zylker: &Zylker, path: &str) -> Value {
 async fn plain(zylker: &Zylker) -> Vec<((&'static str, &'static str, &'static str), Value)> {
     let lead = json!({"data": [{"Last_Name": "Ng", "Company": "X"}, {"Company": "X"}]});
     let mut found = Vec::new();
+    zylker
+        .emulator
+        .app()
+        .change_switches(|switches| (switches.multi_currency, switches.territories) = (true, true));
+    zylker.post("/__emulator/mutate", &json!({"module": "Leads", "delete": 1})).await;
+    let layouts = zylker.get("/crm/v8/settings/layouts?module=Deals").await.1;
+    let pipelines = format!(
+        "/crm/v8/settings/pipeline?layout_id={}",
+        layouts["layouts"][0]["id"].as_str().expect("an id")
+    );
+    found.push((("layouts.json", "get", "/crm/v8/settings/layouts"), layouts));
     for (call, path) in [
+        (("pipeline.json", "get", "/crm/v8/settings/pipeline"), pipelines.as_str()),
+        (("currencies.json", "get", "/crm/v8/org/currencies"), "/crm/v8/org/currencies"),
+        (("territories.json", "get", "/crm/v8/settings/territories"), "/crm/v8/settings/territories"),
+        (("tags.json", "get", "/crm/v8/settings/tags"), "/crm/v8/settings/tags?module=Leads"),
+        (("recycle_bin.json", "get", "/crm/v8/settings/recycle_bin"), "/crm/v8/settings/recycle_bin"),
+        (
+            ("custom_views.json", "get", "/crm/v8/settings/custom_views"),
+            "/crm/v8/settings/custom_views?module=Leads",
+        ),
         (("org.json", "get", "/crm/v8/org"), "/crm/v8/org"),
         (("modules.json", "get", "/crm/v8/settings/modules"), "/crm/v8/settings/modules"),
         (("fields.json", "get", "/crm/v8/settings/fields"), "/crm/v8/settings/fields?module=Leads"),

@@ -40,6 +40,7 @@ mod emulator_change;
 mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;
+mod emulator_settings;
 mod faults;
 mod guides;
 mod help;

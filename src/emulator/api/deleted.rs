@@ -25,7 +25,7 @@ pub fn routes() -> Router<AppState> {
 }
 
 /// Whether the record has left the recycle bin; `None` once it is forgotten altogether.
-fn is_permanent(deleted: &Deleted, now: i64) -> Option<bool> {
+pub(super) fn is_permanent(deleted: &Deleted, now: i64) -> Option<bool> {
     let age = now - deleted.at;
     (age < LISTED).then_some(deleted.permanent || age >= IN_BIN)
 }

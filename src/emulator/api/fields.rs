@@ -87,13 +87,15 @@ fn references(store: &Store, module: &Module, field: &Field) -> Json {
         json!({"api_name": name, "id": id})
     };
     let linking = |name: &str| {
-        let target = field.lookup.as_deref().unwrap_or_default();
-        let lookups = store
-            .schema
-            .module(name)
-            .map(|linking| linking.active().filter(|(_, f)| f.data_type == DataType::Lookup));
+        let target = field.lookup.as_deref().unwrap_or("Users");
+        let lookups = store.schema.module(name).map(|linking| {
+            linking.active().filter(|(_, f)| matches!(f.data_type, DataType::Lookup | DataType::UserLookup))
+        });
         let lookup_to = |wanted: &str, lookups: Vec<&Field>| {
-            lookups.iter().find(|f| f.lookup.as_deref() == Some(wanted)).map(|f| f.api_name.clone())
+            lookups
+                .iter()
+                .find(|f| f.lookup.as_deref().unwrap_or("Users") == wanted)
+                .map(|f| f.api_name.clone())
         };
         let lookups: Vec<&Field> = lookups.into_iter().flatten().map(|(_, f)| f).collect();
         json!({"linking_module": named(name), "connected_module": named(target), "api_name": field.api_name,
@@ -111,10 +113,14 @@ fn references(store: &Store, module: &Module, field: &Field) -> Json {
         let id = store.schema.module(name).map(|module| module.id.to_string());
         json!({"module": named(name), "module_name": name, "api_name": name, "id": id})
     });
+    let linked = |of: DataType| {
+        let name = field.linking.as_deref().filter(|_| field.data_type == of);
+        name.map_or(json!({}), linking)
+    };
     json!({
         "lookup": lookup, "subform": subform, "associated_module": subform_module(field, named),
-        "multiselectlookup": field.linking.as_deref().map_or(json!({}), linking),
-        "multiuserlookup": {}, "multi_module_lookup": {},
+        "multiselectlookup": linked(DataType::MultiSelectLookup),
+        "multiuserlookup": linked(DataType::MultiUserLookup), "multi_module_lookup": {},
     })
 }
 

@@ -6,12 +6,16 @@
 pub mod bulk_read;
 pub mod bulk_write;
 pub mod coql;
+pub mod currencies;
 pub mod deleted;
 pub mod fields;
 pub mod modules;
 pub mod org;
 pub mod paging;
 pub mod records;
+pub mod recycle_bin;
+pub mod related;
+pub mod settings;
 pub mod users;
 pub mod write_records;
 
@@ -35,6 +39,10 @@ pub fn routes() -> Router<AppState> {
         .merge(records::routes())
         .merge(write_records::routes())
         .merge(deleted::routes())
+        .merge(currencies::routes())
+        .merge(settings::routes())
+        .merge(related::routes())
+        .merge(recycle_bin::routes())
 }
 
 /// The module a call is about, if this user may use it.

@@ -40,8 +40,10 @@ async fn single(call: Call, Path((_, name)): Path<(String, String)>) -> Answer {
     let module = &store.schema.modules[number];
     let mut shown = show(&call, number, module);
     shown["fields"] = module.active().map(|(_, field)| fields::show(&call, &store, module, field)).collect();
-    shown["layouts"] =
-        json!([{"id": module.layout_id.to_string(), "name": "Standard", "display_label": "Standard"}]);
+    let layouts = (0..).zip(&module.layouts).map(|(place, layout)| {
+        json!({"id": module.layout_id_at(place).to_string(), "name": layout.name, "display_label": layout.name})
+    });
+    shown["layouts"] = layouts.collect();
     shown["display_field"] = json!(module.display_field);
     shown["per_page"] = json!(10);
     shown["properties"] = json!([]);

@@ -24,7 +24,7 @@ async fn org(call: Call) -> Result<Reply, Reply> {
         "country": "Australia", "country_code": "AU", "city": null, "state": null, "street": null, "zip": null,
         "phone": null, "mobile": null, "fax": null, "website": null, "employee_count": null, "photo_id": null,
         "time_zone": call.zone.name(), "currency": "Australian Dollar - AUD", "iso_code": "AUD",
-        "currency_symbol": "$", "currency_locale": "en_AU", "mc_status": false,
+        "currency_symbol": "$", "currency_locale": "en_AU", "mc_status": call.app.switches().multi_currency,
         "primary_email": "ops@zylker.example", "primary_zuid": format!("{}999", &org.zgid[..6]),
         "created_time": created,
         "license_details": {"paid": org.edition.as_str() != "free", "paid_type": org.edition.as_str(),
