@@ -4,6 +4,7 @@
 //! result repeats only the first three. Empty cells clear (`ignore_empty` false); rows that must leave a
 //! field alone are in another job.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use tokio::time::{Instant, sleep};
 use super::config::Operation;
 use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
-use super::mapping::LookupBy;
+use super::mapping::{LookupBy, Route};
 use super::matching::{self, IDENTIFYING_COLUMNS, Identity};
 use super::outcome::Outcome;
 use super::plan::{self, BULK_JOB_CREDITS};
-use super::write::{ByEntry, Effort, Job, after_resend};
+use super::write::{ByEntry, Effort, Job, Laid, after_resend};
 use crate::codec::archive::{ArchiveError, CsvArchive};
 use crate::codec::archive_write::{CsvZipWriter, MAX_ZIP_BYTES};
 use crate::codec::encode::Kind;
@@ -39,6 +40,8 @@ struct Upload {
     path: PathBuf,
     bytes: u64,
     columns: Vec<usize>,
+    /// Whether ids stand before them.
+    by_id: bool,
     identities: Vec<Identity>,
     /// Units that no CSV can carry.
     not_in_csv: Vec<Unit>,
@@ -57,7 +60,7 @@ impl Job<'_> {
                     Ok(()) => {}
                     Err(Error::Zoho { source, .. }) if self.may_fall_back() && refuses_bulk(&source) => {
                         tracing::info!(module = %self.batch.route.module, code = source.code(), "bulk write is refused, record calls are used");
-                        return self.run_instead(&call, self.by_records(&call.units), effort).await;
+                        return self.run_instead(&call, self.by_records(&call, &call.units), effort).await;
                     }
                     Err(error) => return Err(error),
                 }
@@ -70,7 +73,7 @@ impl Job<'_> {
                 let _ = std::fs::remove_file(&upload.path);
                 return self.done(&call, outcomes).await;
             };
-            if attempt >= JOB_ATTEMPTS || !self.may_repeat(Way::Bulk) {
+            if attempt >= JOB_ATTEMPTS || !self.may_repeat(call.way) {
                 return self.failed(call, &id, failure).await;
             }
             tracing::warn!(job = %id, code = failure.code, "the bulk write job failed and is created again");
@@ -106,7 +109,7 @@ impl Job<'_> {
         id: &JobId,
         failure: &zoho::api::JobFailure,
     ) -> Result<ByEntry, Error> {
-        if self.may_repeat(Way::Bulk) {
+        if self.may_repeat(call.way) {
             call.progress = Progress::Intent;
             call.job = None;
             self.save(&call)?;
@@ -128,17 +131,19 @@ impl Job<'_> {
 
     async fn make_file(&self, call: &Call) -> Result<Upload, Error> {
         let route = &self.batch.route;
-        let laid = self.lay(&call.units[0]).await?;
+        let by_id = call.way == Way::BulkUpdate;
+        let laid = self.laid(call, 0).await?;
         // All units of a bulk call carry the same columns; those of the match come first.
         let columns: Vec<usize> = laid.members.keys().copied().collect();
-        let header: Vec<&str> = columns.iter().map(|place| route.columns[*place].field.as_str()).collect();
+        let fields = columns.iter().map(|place| route.columns[*place].field.as_str());
+        let header: Vec<&str> = by_id.then_some("id").into_iter().chain(fields).collect();
         let path = self.writer.folder.join(format!("{}-{}.zip", self.batch.id, call.number));
         let mut file = CsvZipWriter::create(&path, &self.file_name(), &header)?;
         let mut identities = Vec::with_capacity(call.units.len());
         let mut not_in_csv = Vec::new();
         let mut cells = vec![String::new(); columns.len()];
-        for unit in &call.units {
-            let laid = self.lay(unit).await?;
+        for (number, unit) in call.units.iter().enumerate() {
+            let laid = self.laid(call, number).await?;
             let fits = columns.iter().zip(&mut cells).try_for_each(|(place, cell)| {
                 cell.clear();
                 laid.members
@@ -149,11 +154,46 @@ impl Job<'_> {
                 not_in_csv.push(unit.clone());
                 continue;
             }
-            file.write_row(cells.iter().map(String::as_str))?;
-            identities.push(Identity::of(cells.iter().map(String::as_str)));
+            let id = laid.id.as_deref().filter(|_| by_id);
+            let row = || id.into_iter().chain(cells.iter().map(String::as_str));
+            file.write_row(row())?;
+            identities.push(Identity::of(row()));
         }
         let bytes = file.finish()?;
-        Ok(Upload { path, bytes, columns, identities, not_in_csv })
+        Ok(Upload { path, bytes, columns, by_id, identities, not_in_csv })
+    }
+
+    /// A unit of a call as it is sent.
+    async fn laid(&self, call: &Call, number: usize) -> Result<Laid, Error> {
+        let mut laid = self.lay(&call.units[number]).await?;
+        if let Some(note) = call.notes.get(number) {
+            laid.heed(note);
+        }
+        Ok(laid)
+    }
+
+    /// The route as this kind of job goes it.
+    fn route_of(&self, way: Way) -> Cow<'_, Route> {
+        let route = &self.batch.route;
+        match way {
+            Way::BulkUpdate => Cow::Owned(Route {
+                operation: Operation::Update,
+                match_on: vec!["id".to_owned()],
+                ..route.clone()
+            }),
+            // Zoho skips what is there meanwhile, where it can tell.
+            Way::BulkInsert => Cow::Owned(Route {
+                operation: Operation::Insert,
+                match_on: route
+                    .match_on
+                    .iter()
+                    .filter(|name| route.idempotent && *name != "id")
+                    .cloned()
+                    .collect(),
+                ..route.clone()
+            }),
+            _ => Cow::Borrowed(route),
+        }
     }
 
     fn file_name(&self) -> String {
@@ -163,22 +203,24 @@ impl Job<'_> {
     /// Makes smaller files of one that is too large; what no CSV can carry goes by record calls.
     async fn split(&self, call: &Call, upload: Upload, effort: &mut Effort) -> Result<ByEntry, Error> {
         let _ = std::fs::remove_file(&upload.path);
-        let mut ways = self.by_records(&upload.not_in_csv);
+        let mut others = self.by_records(call, &upload.not_in_csv);
         let rest: Vec<Unit> =
             call.units.iter().filter(|unit| !upload.not_in_csv.contains(unit)).cloned().collect();
         let parts = 1 + (upload.bytes / MAX_ZIP_BYTES) as usize;
         if parts > 1 && rest.len() < 2 {
             return Err(Error::Internal("one row does not fit into a bulk write file".to_owned()));
         }
-        for part in rest.chunks(rest.len().div_ceil(parts).max(1)) {
-            ways.push((Way::Bulk, part.to_vec()));
-        }
-        self.run_instead(call, ways, effort).await
+        others.extend(call.parts(call.way, &rest, rest.len().div_ceil(parts)));
+        self.run_instead(call, others, effort).await
     }
 
-    fn by_records(&self, units: &[Unit]) -> Vec<(Way, Vec<Unit>)> {
-        let way = plan::record_way(&self.batch.route);
-        units.chunks(MAX_ROWS_PER_WRITE).map(|units| (way, units.to_vec())).collect()
+    fn by_records(&self, call: &Call, units: &[Unit]) -> Vec<Call> {
+        let way = match call.way {
+            Way::BulkUpdate => Way::Update,
+            Way::BulkInsert => Way::Insert,
+            _ => plan::record_way(&self.batch.route),
+        };
+        call.parts(way, units, MAX_ROWS_PER_WRITE)
     }
 
     /// Uploads the file and creates the job; the ledger knows before and after.
@@ -193,7 +235,7 @@ impl Job<'_> {
             writer.client.bulk_write_upload(&upload.path, &writer.org).await.map_err(|error| {
                 Error::zoho(format!("cannot upload a bulk write file for {module}"), error)
             })?;
-        let request = self.request(file, upload);
+        let request = self.request(file, upload, call.way);
         self.intend(call)?;
         let mut attempt = 1;
         loop {
@@ -214,8 +256,10 @@ impl Job<'_> {
         }
     }
 
-    fn request(&self, file_id: FileId, upload: &Upload) -> BulkWriteRequest {
-        let route = &self.batch.route;
+    fn request(&self, file_id: FileId, upload: &Upload, way: Way) -> BulkWriteRequest {
+        let route = self.route_of(way);
+        let ids = usize::from(upload.by_id);
+        let id = FieldMapping { api_name: "id".to_owned(), index: Some(0), ..FieldMapping::default() };
         let mapping = |(index, place): (usize, &usize)| {
             let column = &route.columns[*place];
             let find_by = match &column.lookup {
@@ -224,7 +268,7 @@ impl Job<'_> {
             };
             FieldMapping {
                 api_name: column.field.clone(),
-                index: Some(index),
+                index: Some(index + ids),
                 find_by,
                 format: column.kind.bulk_format().map(str::to_owned),
                 ..FieldMapping::default()
@@ -242,7 +286,12 @@ impl Job<'_> {
                 file_id,
                 file_names: vec![self.file_name()],
                 find_by: route.match_on.first().cloned(),
-                field_mappings: upload.columns.iter().enumerate().map(mapping).collect(),
+                field_mappings: upload
+                    .by_id
+                    .then_some(id)
+                    .into_iter()
+                    .chain(upload.columns.iter().enumerate().map(mapping))
+                    .collect(),
             }],
         }
     }
@@ -299,12 +348,16 @@ impl Job<'_> {
         let wrong = |source: ArchiveError| Error::Result { job: id.to_string(), source: Box::new(source) };
         let mut archive = CsvArchive::open(&path).map_err(wrong)?;
         let csv = archive.csv().map_err(wrong)?;
-        let route = &self.batch.route;
-        let columns = upload.columns.len().min(IDENTIFYING_COLUMNS);
-        let outcomes = matching::outcomes(csv, &upload.identities, columns, route, id.as_str())
+        let route = self.route_of(call.way);
+        let columns = (upload.columns.len() + usize::from(upload.by_id)).min(IDENTIFYING_COLUMNS);
+        let outcomes = matching::outcomes(csv, &upload.identities, columns, &route, id.as_str())
             .map_err(|error| wrong(ArchiveError::Damaged { path: path.clone(), source: error.into() }))?;
         let _ = std::fs::remove_file(&path);
-        Ok(outcomes.into_iter().map(|outcome| after_resend(outcome, call)).collect())
+        let told = |(place, outcome): (usize, Outcome)| {
+            let outcome = after_resend(outcome, call);
+            call.notes.get(place).map_or(outcome.clone(), |note| note.told(outcome))
+        };
+        Ok(outcomes.into_iter().enumerate().map(told).collect())
     }
 }
 

@@ -44,7 +44,7 @@ pub fn list(state_dir: &Path) -> Result<Vec<OpenJob>, LedgerError> {
             let calls = ledger.calls(&batch.id)?;
             let open = calls.iter().filter(|call| call.progress != Progress::Done);
             use super::ledger::Way;
-            let repeatable = |way| matches!(way, Way::Update | Way::Delete) || batch.route.idempotent;
+            let repeatable = |way: Way| way.is_harmless() || batch.route.idempotent;
             jobs.push(OpenJob {
                 rows: open.clone().flat_map(|call| &call.units).map(|unit| unit.len() as u64).sum(),
                 jobs: open.clone().filter_map(|call| call.job.clone()).collect(),

@@ -111,7 +111,6 @@ pub fn compile(
     columns.sort_by_key(|column| rank(column, &choice.match_on, shape));
     let bulk = meta.takes_bulk_write()
         && choice.operation != Operation::Delete
-        && choice.match_on.len() <= 1
         && unmapped.is_empty()
         && columns.iter().all(|column| column.fits_bulk() && finds_parent(column, metadata));
     let route = Route {
@@ -571,7 +570,7 @@ mod tests {
             error(&[], serde_json::json!({"operation": "insert", "fields": ["Phone"]})).contains("Last_Name")
         );
         assert!(
-            error(&["id"], serde_json::json!({"operation": "upsert", "match_on": ["id"]}))
+            error(&["id"], serde_json::json!({"operation": "insert", "match_on": ["id"]}))
                 .contains("cannot match on \"id\"")
         );
     }

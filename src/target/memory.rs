@@ -22,7 +22,7 @@ use crate::codec::fingerprint::fingerprint;
 const GROUP: usize = 5_000;
 
 /// A value that is never the same as another: what was sent is not what the field holds then.
-const NEVER_SAME: &str = "?";
+pub(super) const NEVER_SAME: &str = "?";
 
 /// What memory says of a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,11 +61,11 @@ impl Memory {
         }
         let Some(known) = self.ledger.remembered(memory, key)? else { return Ok(Judged::New) };
         // A look at the CRM itself is to decide, if there is to be one.
-        if known.hash == Some(row.hash) && !route.conduct.looks_first() {
-            return Ok(Judged::Unchanged(Outcome::new(Action::Unchanged).with_record(known.record_id)));
-        }
-        if route.conduct.looks_first() {
+        if route.conduct.compare_live {
             return Ok(Judged::New);
+        }
+        if known.hash == Some(row.hash) {
+            return Ok(Judged::Unchanged(Outcome::new(Action::Unchanged).with_record(known.record_id)));
         }
         let mine = fingerprints(&row.body, route)?;
         let same = |column: &Column| {

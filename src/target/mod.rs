@@ -20,6 +20,7 @@ pub mod error;
 pub mod ingest;
 pub mod jobs;
 pub mod ledger;
+mod look;
 mod lookup;
 pub mod mapping;
 pub mod matching;

@@ -64,7 +64,9 @@ pub(super) fn choose(
     };
     check(operation, &match_on, target)?;
     let fields: Vec<&Field> = match_on.iter().filter_map(|name| meta.field(name)).collect();
-    let unique = !match_on.is_empty() && fields.iter().all(|field| field.unique);
+    // Zoho refuses a second record with the same value of such a field; an `id` creates nothing.
+    let unique_ones = || fields.iter().filter(|field| field.api_name != "id");
+    let unique = unique_ones().next().is_some() && unique_ones().all(|field| field.unique || field.external);
     Ok(Choice {
         idempotent: matches!(operation, Operation::Update | Operation::Delete) || unique,
         folds_case: fields.iter().any(|field| !field.case_sensitive && field.api_name != "id"),
@@ -142,13 +144,10 @@ pub(super) fn system_field(module: &str) -> Option<&'static str> {
 fn check(operation: Operation, match_on: &[String], target: &StreamTarget) -> Result<(), ConfigError> {
     let pointer = child(&target.pointer, "match_on");
     let by_id = match_on.iter().any(|name| name == "id");
-    if by_id && !matches!(operation, Operation::Update | Operation::Delete) {
+    if by_id && operation == Operation::Insert {
         return Err(ConfigError::new(pointer, format!("{operation} cannot match on \"id\"")).with_hint(
             "Zoho gives the ids of new records; \"operation\": \"update\" changes records by id",
         ));
-    }
-    if match_on.len() > 1 && !matches!(operation, Operation::Upsert | Operation::Delete) {
-        return Err(ConfigError::new(pointer, format!("{operation} takes one match field")));
     }
     Ok(())
 }

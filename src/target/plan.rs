@@ -106,6 +106,9 @@ impl Kinds {
 
 /// The record call of a route's operation.
 pub fn record_way(route: &Route) -> Way {
+    if route.looks() {
+        return Way::Look;
+    }
     match route.operation {
         Operation::Insert => Way::Insert,
         Operation::Update => Way::Update,
@@ -138,7 +141,7 @@ fn looks_up_itself(route: &Route, columns: &[bool]) -> bool {
     let by_field =
         route.operation == Operation::Update && route.match_on.first().is_none_or(|name| name != "id");
     let gives_way = |(column, present): (&Column, &bool)| *present && column.nulls == Nulls::SetIfEmpty;
-    by_field || route.columns.iter().zip(columns).any(gives_way)
+    by_field || route.looks() || route.columns.iter().zip(columns).any(gives_way)
 }
 
 /// Whether a bulk job writes these rows for fewer credits than record calls do, lookups included.
@@ -169,7 +172,8 @@ fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> 
             let bulk = method == Method::Bulk || bulk_is_cheaper(&file, &columns, route);
             let units = file.into_iter().map(|(unit, _)| unit);
             if bulk {
-                planned.push((Way::Bulk, units.collect()));
+                let way = if route.looks() { Way::Look } else { Way::Bulk };
+                planned.push((way, units.collect()));
             } else {
                 singles.extend(units.map(|unit| (record_way(route), unit)));
             }
@@ -177,13 +181,13 @@ fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> 
     }
     // Groups were taken apart; the record calls follow the input again.
     singles.sort_by_key(|(_, unit)| unit[0]);
-    for way in [Way::Insert, Way::Update, Way::Upsert, Way::Delete] {
+    for way in [Way::Insert, Way::Update, Way::Upsert, Way::Delete, Way::Look] {
         let of_way: Vec<Unit> =
             singles.iter().filter(|(one, _)| *one == way).map(|(_, unit)| unit.clone()).collect();
         planned.extend(chunks(of_way, MAX_ROWS_PER_WRITE).map(|units| (way, units)));
     }
     let calls = planned.into_iter().enumerate();
-    calls.map(|(number, (way, units))| planned_call(number as u32 * CALLS_APART, way, units)).collect()
+    calls.map(|(number, (way, units))| planned_call(number as u32, way, units)).collect()
 }
 
 /// What calls will cost, lookups included; what they create besides is not known before.
@@ -193,7 +197,7 @@ fn calls(units: Vec<(Unit, Kinds)>, route: &Route, method: Method) -> Vec<Call> 
 pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<Effort, Error> {
     let by_records: HashSet<u32> = calls
         .iter()
-        .filter(|call| call.way != Way::Bulk)
+        .filter(|call| !call.way.is_bulk())
         .flat_map(|call| call.units.iter().flatten().copied())
         .collect();
     let mut keys: Vec<Keys> = Vec::new();
@@ -210,9 +214,11 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
         keys.push(kinds.keys);
         Ok(())
     })?;
+    let looks = if route.looks() { route.match_on.len() as u64 } else { 1 };
     let mut effort = Effort::default();
     for call in calls {
-        if call.way == Way::Bulk {
+        let job = call.way == Way::Look && record_credits(call.units.len() as u64) > BULK_JOB_CREDITS;
+        if call.way.is_bulk() || job {
             effort.jobs += 1;
             effort.credits += BULK_JOB_CREDITS;
         } else {
@@ -223,26 +229,26 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
             };
         }
     }
-    effort.credits += lookup_credits(keys.iter(), |_| true) + lookup::price(themselves);
+    effort.credits += lookup_credits(keys.iter(), |_| true) + lookup::price(themselves) * looks;
     Ok(effort)
 }
 
-/// Numbers left free after a call, for those that may replace it.
-const CALLS_APART: u32 = 1_000;
-
 /// A call of which nothing was sent.
 pub fn planned_call(number: u32, way: Way, units: Vec<Unit>) -> Call {
-    Call { number, way, units, progress: Progress::Planned, job: None, resent: false }
+    Call { number, way, units, notes: Vec::new(), progress: Progress::Planned, job: None, resent: false }
 }
 
 /// Whether Bulk Write takes rows with these columns; a create needs every mandatory field mapped.
-fn can_bulk(route: &Route, present: &[bool]) -> bool {
+pub(super) fn can_bulk(route: &Route, present: &[bool]) -> bool {
     let mandatory = route.operation == Operation::Update
         || route.columns.iter().zip(present).all(|(column, present)| !column.mandatory || *present);
     let matched = route.match_on.iter().all(|field| route.column(field).is_some_and(|place| present[place]));
     // Which automations run can only be said to record calls.
     let plain = route.bulk && route.trigger.is_none();
-    plain && mandatory && matched && present.iter().filter(|present| **present).count() <= MAX_COLUMNS
+    plain
+        && mandatory
+        && (matched || route.looks())
+        && present.iter().filter(|present| **present).count() <= MAX_COLUMNS
 }
 
 fn chunks<T>(mut items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {

@@ -23,9 +23,12 @@ impl Job<'_> {
     /// Sends the rows of a record call.
     pub(super) async fn run_records(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
         let mut laid = Vec::with_capacity(call.units.len());
-        for unit in &call.units {
+        for (place, unit) in call.units.iter().enumerate() {
             let mut one = self.lay(unit).await?;
             one.drop_unchanged(&self.batch.route);
+            if let Some(note) = call.notes.get(place) {
+                one.heed(note);
+            }
             laid.push(one);
         }
         let ready = self.resolve(laid, call.way, effort).await?;
@@ -44,12 +47,15 @@ impl Job<'_> {
         let mut answers = answers.into_iter();
         let outcomes = outcomes
             .into_iter()
-            .map(|outcome| match outcome {
-                Some(outcome) => outcome,
-                None => answers.next().map_or_else(
-                    || Outcome::unknown("Zoho gave no answer for this row"),
-                    |answer| self.outcome(answer, &call),
-                ),
+            .enumerate()
+            .map(|(place, outcome)| {
+                let outcome = outcome.unwrap_or_else(|| {
+                    answers.next().map_or_else(
+                        || Outcome::unknown("Zoho gave no answer for this row"),
+                        |answer| self.outcome(answer, &call),
+                    )
+                });
+                call.notes.get(place).map_or(outcome.clone(), |note| note.told(outcome))
             })
             .collect();
         self.done(&call, outcomes).await
@@ -79,7 +85,7 @@ impl Job<'_> {
             let answer = match call.way {
                 Way::Update => client.update(&write).await,
                 Way::Upsert => client.upsert(&write).await,
-                Way::Insert | Way::Bulk | Way::Delete => client.insert(&write).await,
+                _ => client.insert(&write).await,
             };
             match answer {
                 Ok(answers) => return Ok(answers),
@@ -141,6 +147,6 @@ fn verb(way: Way) -> &'static str {
         Way::Update => "update",
         Way::Upsert => "upsert",
         Way::Delete => "delete",
-        Way::Insert | Way::Bulk => "insert",
+        _ => "insert",
     }
 }

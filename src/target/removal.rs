@@ -34,7 +34,7 @@ impl Job<'_> {
         let resent = call.resent;
         let outcomes = found.iter().map(|found| match found {
             Err(outcome) if resent && outcome.action == Action::Skipped => gone_by_now(None),
-            Err(outcome) => outcome.clone(),
+            Err(outcome) => Outcome::clone(outcome),
             Ok(id) => match answers.get(places[id.as_str()]) {
                 Some(answer) => told(answer, id, resent),
                 None => Outcome::unknown("Zoho gave no answer for this record"),
@@ -72,7 +72,7 @@ impl Job<'_> {
         &self,
         laid: &[Laid],
         effort: &mut Effort,
-    ) -> Result<Vec<Result<String, Outcome>>, Error> {
+    ) -> Result<Vec<Result<String, Box<Outcome>>>, Error> {
         let route = &self.batch.route;
         let mut keys = Vec::new();
         for field in &route.match_on {
@@ -92,7 +92,7 @@ impl Job<'_> {
         Ok(laid.iter().map(|one| self.doomed(one, &keys)).collect())
     }
 
-    fn doomed(&self, laid: &Laid, keys: &[(&String, Found)]) -> Result<String, Outcome> {
+    fn doomed(&self, laid: &Laid, keys: &[(&String, Found)]) -> Result<String, Box<Outcome>> {
         if let Some(id) = self.text(laid, "id") {
             return Ok(id);
         }
@@ -105,10 +105,10 @@ impl Job<'_> {
                 Err(Missing::None) => {
                     outcome = not_there(format!("no record of {module} has {field} \"{key}\""));
                 }
-                Err(several) => return Err(several.outcome(field, module, field, &key)),
+                Err(several) => return Err(Box::new(several.outcome(field, module, field, &key))),
             }
         }
-        Err(outcome)
+        Err(Box::new(outcome))
     }
 
     /// The text of a unit's value in a field; none where it is empty.

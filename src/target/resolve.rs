@@ -43,7 +43,7 @@ impl Job<'_> {
             let Some(lookup) = &column.lookup else { continue };
             let needed = |call: &&Call| {
                 let open = matches!(call.progress, Progress::Planned | Progress::Intent);
-                open && (call.way != Way::Bulk || lookup.create.is_some())
+                open && (!call.way.is_bulk() || lookup.create.is_some())
             };
             let mut keys = Vec::new();
             for unit in calls.iter().filter(needed).flat_map(|call| &call.units) {
@@ -150,7 +150,10 @@ impl Job<'_> {
     /// what is sent.
     pub(super) async fn known(&self, laid: &[Laid], way: Way, effort: &mut Effort) -> Result<Known, Error> {
         let route = &self.batch.route;
-        let Some(key) = route.match_on.first().and_then(|field| route.column(field)) else {
+        // A look has seen to it.
+        let looked = route.looks() && way != Way::Upsert;
+        let key = route.match_on.first().and_then(|field| route.column(field));
+        let Some(key) = key.filter(|_| !looked) else {
             return Ok(Known::default());
         };
         let gives_way = |place: &usize| route.columns[*place].nulls == Nulls::SetIfEmpty;
@@ -187,7 +190,7 @@ impl Job<'_> {
         let mut body = String::from("{");
         let by_id = match &laid.first.step {
             Step::Change(Change::ById(id)) => Some(id.clone()),
-            _ => None,
+            _ => laid.id.clone(),
         };
         if let Some(id) = &by_id {
             push_member("id", &mut body);
@@ -306,7 +309,7 @@ fn push_appended(members: &Members, columns: &[Column], body: &mut String) {
 }
 
 /// Whether a field of a record holds nothing.
-fn is_empty(value: Option<&Value>) -> bool {
+pub(super) fn is_empty(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => true,
         Some(Value::String(text)) => text.is_empty(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{ClosedBatch, Entry, SpoolReader, Step};
 use super::config::{Method, TargetConfig};
 use super::error::Error;
-use super::ledger::{Call, Ledger, Progress, RowRecord, StoredBatch, Unit, Way};
+use super::ledger::{Call, Ledger, Note, Progress, RowRecord, StoredBatch, Unit, Way};
 use super::mapping::Route;
 use super::outcome::{Action, Outcome};
 use super::plan::{self, Members};
@@ -27,7 +27,7 @@ use crate::zoho::Client;
 
 /// Record calls of one batch that are open at the same time. Zoho's second pool, for calls of more than ten
 /// rows, holds ten for the whole organisation.
-const CALLS_AT_ONCE: usize = 5;
+pub(super) const CALLS_AT_ONCE: usize = 5;
 
 /// How often a call is sent when its answer is lost and repeating does no harm.
 const ATTEMPTS: u32 = 5;
@@ -99,6 +99,8 @@ pub(super) struct Laid {
     pub first: Entry,
     /// Columns of which all its rows say that they did not change.
     pub unchanged: Vec<u32>,
+    /// The record, where a look found it.
+    pub id: Option<String>,
 }
 
 /// One batch being written.
@@ -111,6 +113,12 @@ pub(super) struct Job<'a> {
 }
 
 impl Laid {
+    /// Does what a look found out.
+    pub fn heed(&mut self, note: &Note) {
+        self.members.retain(|place, _| !note.leaves_out(*place));
+        self.id.clone_from(&note.id);
+    }
+
     /// Leaves out what did not change, but for what finds the record or what a new one would need.
     pub fn drop_unchanged(&mut self, route: &Route) {
         for place in self.unchanged.drain(..) {
@@ -214,7 +222,7 @@ impl Writer {
 }
 
 /// A real failure tells more than the calls that were given up because of it.
-fn first_error_first<T>(mut results: Vec<Result<T, Error>>) -> Vec<Result<T, Error>> {
+pub(super) fn first_error_first<T>(mut results: Vec<Result<T, Error>>) -> Vec<Result<T, Error>> {
     results.sort_by_key(|result| match result {
         Err(Error::InDoubt { .. }) => 0,
         Err(Error::Interrupted) => 2,
@@ -238,7 +246,7 @@ impl Job<'_> {
         Ok((finished?, effort))
     }
 
-    async fn run_call(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
+    pub(super) async fn run_call(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
         if call.progress == Progress::Intent {
             if !self.may_repeat(call.way) {
                 return self.settle_doubt(&call, None, effort).await;
@@ -248,7 +256,8 @@ impl Job<'_> {
         let marked =
             (self.batch.route.tag_place().is_some() && !self.may_repeat(call.way)).then(|| call.clone());
         let ended = match call.way {
-            Way::Bulk => self.run_bulk(call, effort).await,
+            Way::Bulk | Way::BulkUpdate | Way::BulkInsert => self.run_bulk(call, effort).await,
+            Way::Look => self.run_look(call, effort).await,
             Way::Insert | Way::Update | Way::Upsert => self.run_records(call, effort).await,
             Way::Delete => self.run_delete(call, effort).await,
         };
@@ -262,7 +271,7 @@ impl Job<'_> {
 
     /// Whether sending the rows of a call again does no harm.
     pub fn may_repeat(&self, way: Way) -> bool {
-        matches!(way, Way::Update | Way::Delete) || self.batch.route.idempotent
+        way.is_harmless() || self.batch.route.idempotent
     }
 
     /// Notes in the ledger that the call is about to be sent, unless the run is told to stop.
@@ -316,7 +325,7 @@ impl Job<'_> {
             let tag = serde_json::value::to_raw_value(&self.tag(first.line));
             members.insert(place, tag.map_err(|error| Error::Spool(error.into()))?);
         }
-        Ok(Laid { members, first, unchanged })
+        Ok(Laid { members, first, unchanged, id: None })
     }
 
     /// After a failed sending: returns when the call is to be sent again, which then is the second time.
@@ -367,15 +376,10 @@ impl Job<'_> {
     pub(super) async fn run_instead(
         &self,
         call: &Call,
-        ways: Vec<(Way, Vec<Unit>)>,
+        mut others: Vec<Call>,
         effort: &mut Effort,
     ) -> Result<ByEntry, Error> {
-        let others: Vec<Call> = ways
-            .into_iter()
-            .zip(1..)
-            .map(|((way, units), place)| plan::planned_call(call.number + place, way, units))
-            .collect();
-        self.writer.ledger.replace_call(&self.batch.id, call.number, &others)?;
+        self.writer.ledger.replace_call(&self.batch.id, call.number, &mut others)?;
         let mut outcomes = Vec::new();
         for other in others {
             outcomes.extend(Box::pin(self.run_call(other, effort)).await?);
@@ -394,7 +398,7 @@ impl Job<'_> {
 pub(super) fn after_resend(outcome: Outcome, call: &Call) -> Outcome {
     match outcome.action {
         Action::Inserted | Action::Updated | Action::Skipped | Action::Unchanged
-            if call.resent && call.way != Way::Update =>
+            if call.resent && !call.way.is_harmless() =>
         {
             Outcome { action: Action::Written, ..outcome }
         }

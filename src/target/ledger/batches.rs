@@ -71,7 +71,7 @@ impl Ledger {
     pub fn calls(&self, batch: &str) -> Result<Vec<Call>> {
         let db = self.db();
         let mut query = db.prepare(
-            "SELECT call, way, units, progress, job, resent FROM calls WHERE batch = ?1 ORDER BY call",
+            "SELECT call, way, units, progress, job, resent, notes FROM calls WHERE batch = ?1 ORDER BY call",
         )?;
         let mut rows = query.query([batch])?;
         let mut calls = Vec::new();
@@ -83,6 +83,10 @@ impl Ledger {
                 progress: Progress::parse(&row.get::<_, String>(3)?),
                 job: row.get(4)?,
                 resent: row.get(5)?,
+                notes: match row.get::<_, Option<String>>(6)? {
+                    Some(text) => serde_json::from_str(&text)?,
+                    None => Vec::new(),
+                },
             });
         }
         Ok(calls)
@@ -100,12 +104,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Replaces a call that was not sent by others.
+    /// Replaces a call that was not sent by others, which get free numbers.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn replace_call(&self, batch: &str, number: u32, others: &[Call]) -> Result<()> {
+    pub fn replace_call(&self, batch: &str, number: u32, others: &mut [Call]) -> Result<()> {
         self.transact(|tx| {
+            let last: u32 =
+                tx.query_row("SELECT max(call) FROM calls WHERE batch = ?1", [batch], |row| row.get(0))?;
+            for (other, free) in others.iter_mut().zip(last + 1..) {
+                other.number = free;
+            }
             tx.execute("DELETE FROM calls WHERE batch = ?1 AND call = ?2", params![batch, number])?;
             others.iter().try_for_each(|call| insert_call(tx, batch, call))
         })
@@ -171,8 +180,9 @@ impl Ledger {
 }
 
 fn insert_call(tx: &Transaction<'_>, batch: &str, call: &Call) -> Result<()> {
+    let notes = (!call.notes.is_empty()).then(|| serde_json::to_string(&call.notes)).transpose()?;
     tx.execute(
-        "INSERT INTO calls (batch, call, way, units, progress, job, resent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO calls (batch, call, way, units, progress, job, resent, notes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             batch,
             call.number,
@@ -180,7 +190,8 @@ fn insert_call(tx: &Transaction<'_>, batch: &str, call: &Call) -> Result<()> {
             serde_json::to_string(&call.units)?,
             call.progress.as_str(),
             call.job,
-            call.resent
+            call.resent,
+            notes
         ],
     )?;
     Ok(())

@@ -34,7 +34,7 @@ use crate::diagnostic::{Diagnostic, ErrorClass};
 
 pub use known::{Fingerprints, Gone, Remembered, Seen};
 pub use runs::{Place, Reach};
-pub use types::{Accepted, Call, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
+pub use types::{Accepted, Call, Note, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
 
 /// Moves when the tables change; an older file is refused rather than misread.
 const VERSION: i64 = 2;

@@ -1,6 +1,9 @@
 //! What the ledger holds, as values.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use super::runs::Place;
 use crate::target::mapping::Route;
@@ -52,6 +55,12 @@ pub enum Way {
     Upsert,
     /// A call that deletes.
     Delete,
+    /// A look for the records, which other calls follow.
+    Look,
+    /// A bulk write job that changes by the ids in the notes.
+    BulkUpdate,
+    /// A bulk write job that creates.
+    BulkInsert,
 }
 
 impl Way {
@@ -62,6 +71,9 @@ impl Way {
             Self::Update => "update",
             Self::Upsert => "upsert",
             Self::Delete => "delete",
+            Self::Look => "look",
+            Self::BulkUpdate => "bulk update",
+            Self::BulkInsert => "bulk insert",
         }
     }
 
@@ -71,9 +83,38 @@ impl Way {
             "update" => Self::Update,
             "upsert" => Self::Upsert,
             "delete" => Self::Delete,
+            "look" => Self::Look,
+            "bulk update" => Self::BulkUpdate,
+            "bulk insert" => Self::BulkInsert,
             _ => Self::Bulk,
         }
     }
+}
+
+impl Way {
+    /// Whether a second sending does no harm, whatever the route.
+    pub fn is_harmless(self) -> bool {
+        matches!(self, Self::Update | Self::Delete | Self::Look | Self::BulkUpdate)
+    }
+
+    /// Whether a bulk write job carries the rows.
+    pub fn is_bulk(self) -> bool {
+        matches!(self, Self::Bulk | Self::BulkUpdate | Self::BulkInsert)
+    }
+}
+
+/// What a look found out about a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The record, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Columns that are not sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omit: Vec<u32>,
+    /// Fields that are left as somebody else set them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// Rows of a batch that are sent as one: entry numbers, the later laid over the earlier.
@@ -88,12 +129,33 @@ pub struct Call {
     pub way: Way,
     /// Its rows.
     pub units: Vec<Unit>,
+    /// What a look found out about each; empty without one.
+    pub notes: Vec<Note>,
     /// How far it is.
     pub progress: Progress,
     /// The bulk job.
     pub job: Option<String>,
     /// Whether an earlier sending may have been executed.
     pub resent: bool,
+}
+
+impl Call {
+    /// Some of its units, to be sent in another way.
+    pub fn parts(&self, way: Way, units: &[Unit], most: usize) -> Vec<Self> {
+        let places: HashMap<u32, usize> =
+            self.units.iter().enumerate().map(|(place, unit)| (unit[0], place)).collect();
+        let note = |unit: &Unit| self.notes.get(places[&unit[0]]).cloned();
+        let part = |units: &[Unit]| Self {
+            number: 0,
+            way,
+            units: units.to_vec(),
+            notes: units.iter().filter_map(note).collect(),
+            progress: Progress::Planned,
+            job: None,
+            resent: false,
+        };
+        units.chunks(most.max(1)).map(part).collect()
+    }
 }
 
 /// A batch that is not finished.

@@ -8,6 +8,7 @@
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `deletes`: what is deleted, and what did not change.
 //! - `plan`: what a dry run says, and what a run then does.
+//! - `look`: records found by several fields and compared first.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
@@ -15,6 +16,7 @@ mod checks;
 mod crash;
 mod deletes;
 mod files;
+mod look;
 mod lookups;
 mod mapping;
 mod plan;
