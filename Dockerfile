@@ -10,9 +10,11 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
-    cargo build --locked --release --bins \
+    cargo build --locked --release --bin zoho-crm \
     && mkdir -p /out/bin /out/state \
-    && cp target/release/tap-zoho-crm target/release/target-zoho-crm target/release/zoho-crm /out/bin/
+    && cp target/release/zoho-crm /out/bin/ \
+    && ln -s zoho-crm /out/bin/tap-zoho-crm \
+    && ln -s zoho-crm /out/bin/target-zoho-crm
 
 # Debian 12 as above, so that the C library is no older than the one the programs are linked to.
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -1,6 +1,6 @@
 //! `zoho-crm`: the operator's tool around tap and target.
 
-use super::args::{ApiArgs, AuthCommand, ConfigArgs, OperatorArgs, OperatorCommand};
+use super::args::{ApiArgs, AuthCommand, ConfigArgs, OperatorArgs, OperatorCommand, TapArgs, TargetArgs};
 use super::files;
 use super::jobs;
 use super::man;
@@ -241,7 +241,10 @@ fn body(text: &str) -> Result<Value, SettingsError> {
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Error> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut OperatorArgs::command(), "zoho-crm", &mut text);
+    for mut command in [OperatorArgs::command(), TapArgs::command(), TargetArgs::command()] {
+        let name = command.get_name().to_owned();
+        clap_complete::generate(shell, &mut command, name, &mut text);
+    }
     print(String::from_utf8_lossy(&text).trim_end())
 }
 

@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus};
 use crate::error::Error;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,8 +40,15 @@ pub fn target_main() -> ExitCode {
     }
 }
 
-/// Runs `zoho-crm`.
+/// Runs `zoho-crm`, which is also the tap or the target when it is called by their name: an image with
+/// links holds the code once.
 pub fn operator_main() -> ExitCode {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    match called.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()) {
+        Some("tap-zoho-crm") => return tap_main(),
+        Some("target-zoho-crm") => return target_main(),
+        _ => {}
+    }
     match OperatorArgs::try_parse() {
         Ok(args) => {
             let choice = log_choice("zoho-crm", &args.log);

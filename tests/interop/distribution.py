@@ -134,16 +134,16 @@ def bare(zoho_crm: Path) -> None:
         tree = Path(name)
         for folder in ("bin", "lib", "state", "work", "tmp", CERTIFICATES.parent):
             (tree / folder).mkdir(parents=True)
-        for name in PROGRAMS:
-            program = zoho_crm.with_name(name)
-            shutil.copy(program, tree / "bin" / name)
-            check_glibc(program)
-            for library, path in libraries(program).items():
-                if "/" not in library and library not in BASE:
-                    raise RuntimeError(f"{name} needs {library}, which the image's base has not")
-                place = tree / library.lstrip("/") if "/" in library else tree / "lib" / library
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path.resolve(), place)
+        shutil.copy(zoho_crm, tree / "bin" / "zoho-crm")
+        for link in ("tap-zoho-crm", "target-zoho-crm"):
+            (tree / "bin" / link).symlink_to("zoho-crm")
+        check_glibc(zoho_crm)
+        for library, path in libraries(zoho_crm).items():
+            if "/" not in library and library not in BASE:
+                raise RuntimeError(f"zoho-crm needs {library}, which the image's base has not")
+            place = tree / library.lstrip("/") if "/" in library else tree / "lib" / library
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path.resolve(), place)
         shutil.copy(Path("/") / CERTIFICATES, tree / CERTIFICATES)
         in_tree(zoho_crm, tree)
 

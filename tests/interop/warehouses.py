@@ -6,6 +6,7 @@ Counts and values are compared with the emulator's truth, and with what the guid
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +23,8 @@ CHANGES = {"change": 40, "insert": 15, "delete": 5}
 SCHEMA = "zoho"
 
 Rows = dict[str, dict]
+# What a target makes of a value.
+Write = Callable[[object], object]
 
 
 def plain(value: object) -> object:
@@ -40,14 +43,14 @@ def plain(value: object) -> object:
     return value
 
 
-def compare(found: list[dict], expected: Rows, what: str) -> None:
+def compare(found: list[dict], expected: Rows, what: str, written: Write) -> None:
     """Every row, each once, with its values; names in lower case, as some targets write them."""
     rows = {row["id"]: {key.lower(): plain(value) for key, value in row.items()} for row in found}
     same(len(found), len(rows), f"{what}: rows, each once")
     same(sorted(set(expected) - set(rows)), [], f"{what}: rows that are missing")
     same(sorted(set(rows) - set(expected)), [], f"{what}: rows that are too many")
     for identity, row in expected.items():
-        expected_row = {key.lower(): plain(value) for key, value in row.items()}
+        expected_row = {key.lower(): plain(written(value)) for key, value in row.items()}
         loaded = {key: value for key, value in rows[identity].items() if key in expected_row}
         same(loaded, expected_row, f"{what} {identity}")
 
@@ -81,7 +84,25 @@ class Sync:
         self.state.write_bytes(confirmed[-1])
 
 
-def twice(zoho_crm: Path, target: list, folder: Path, load: Callable[[str], list[dict]], name: str) -> set[str]:
+def as_it_is(value: object) -> object:
+    return value
+
+
+def one_line(value: object) -> object:
+    """pipelinewise-target-postgres writes control characters, line breaks first, as JSON's escapes."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r'\\(["\\])', r"\1", json.dumps(value, ensure_ascii=False)[1:-1])
+
+
+def twice(
+    zoho_crm: Path,
+    target: list,
+    folder: Path,
+    load: Callable[[str], list[dict]],
+    name: str,
+    written: Write = as_it_is,
+) -> set[str]:
     """Two runs with changes in between; the ids of the Leads that are left."""
     zoho = folder / "zoho.json"
     with emulator(zoho_crm, ROWS, "--write-config", zoho) as url:
@@ -90,14 +111,14 @@ def twice(zoho_crm: Path, target: list, folder: Path, load: Callable[[str], list
         with timed(f"warehouses {name}, first time"):
             sync.run()
         for module in ROWS:
-            compare(load(module), truth(url, module, sync.fields(module)), f"{name}: {module}")
+            compare(load(module), truth(url, module, sync.fields(module)), f"{name}: {module}", written)
         control(url, "clock", {"advance_seconds": 3600})
         changes = control(url, "mutate", {"module": "Leads", "seed": 5, **CHANGES})
         with timed(f"warehouses {name}, from the confirmed state"):
             sync.run()
         now = truth(url, "Leads", sync.fields("Leads"))
         loaded = load("Leads")
-        compare([row for row in loaded if row["id"] in now], now, f"{name}: Leads, second run")
+        compare([row for row in loaded if row["id"] in now], now, f"{name}: Leads, second run", written)
         gone = sorted(row["id"] for row in load("deleted_records"))
         same(gone, sorted(changes["deleted"]), f"{name}: deleted_records")
         return set(now)
@@ -129,28 +150,38 @@ def guide_view() -> str:
     return text.split("```sql file=current.sql\n")[1].split("```")[0]
 
 
-def postgres(zoho_crm: Path) -> None:
-    target = virtual_environment("target-postgres").with_name("target-postgres")
-    with tempfile.TemporaryDirectory() as name, database() as server:
-        folder = Path(name)
-        settings = {"host": "127.0.0.1", "port": server.port, "user": server.user, "password": server.password}
+def into_postgres(
+    zoho_crm: Path, server: Database, environment: str, more: dict, name: Callable[[str], str], written: Write = as_it_is
+) -> set[str]:
+    """Loads by the `target-postgres` of an environment; the ids of the Leads that are left."""
+    target = virtual_environment(environment).with_name("target-postgres")
+    settings = {"host": "127.0.0.1", "port": server.port, "user": server.user, "password": server.password}
+
+    def load(stream: str) -> list[dict]:
+        lines = server.query(f"select row_to_json(t) from {more['default_target_schema']}.{name(stream)} t")
+        return [exact(line) for line in lines.decode().splitlines()]
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         config = folder / "postgres.json"
-        config.write_text(json.dumps({**settings, "database": "postgres", "default_target_schema": SCHEMA}))
+        config.write_text(json.dumps({**settings, **more}))
+        return twice(zoho_crm, [target, "--config", config], folder, load, environment, written)
 
-        def query(text: str) -> list[dict]:
-            return [exact(line) for line in server.query(text).decode().splitlines() if line.startswith("{")]
 
-        def load(stream: str) -> list[dict]:
-            return query(f'select row_to_json(t) from {SCHEMA}."{stream}" t')
-
-        left = twice(zoho_crm, [target, "--config", config], folder, load, "PostgreSQL")
+def postgres(zoho_crm: Path) -> None:
+    with database() as server:
+        more = {"dbname": "postgres", "default_target_schema": "pipelinewise"}
+        into_postgres(zoho_crm, server, "pipelinewise-postgres", more, lambda stream: f'"{stream.lower()}"', one_line)
+        more = {"database": "postgres", "default_target_schema": SCHEMA}
+        left = into_postgres(zoho_crm, server, "target-postgres", more, lambda stream: f'"{stream}"')
         server.query(guide_view())
-        shown = {row["id"] for row in query(f"select json_build_object('id', id) from {SCHEMA}.current_leads")}
+        shown = server.query(f"select id from {SCHEMA}.current_leads").decode().split()
         same(sorted(shown), sorted(left), "the guide's view of today's Leads")
 
 
 def warehouses(zoho_crm: Path) -> None:
     """DuckDB and PostgreSQL."""
-    virtual_environment("target-duckdb"), virtual_environment("target-postgres")
+    for environment in ("target-duckdb", "target-postgres", "pipelinewise-postgres"):
+        virtual_environment(environment)
     duckdb(zoho_crm)
     postgres(zoho_crm)

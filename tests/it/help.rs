@@ -116,3 +116,58 @@ fn exit_codes_are_the_same_in_docs_help_and_readme() {
         readme => assert_eq!(readme, docs, "README.md"),
     }
 }
+
+#[test]
+fn the_tool_is_tap_or_target_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for name in PROGRAMS {
+        let link = dir.path().join(name);
+        std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin("zoho-crm"), &link).expect("links");
+        let output = std::process::Command::new(&link).arg("--version").output().expect("runs");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("{name} {}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
+}
+
+#[test]
+fn manual_pages_and_completions_are_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pages = dir.path().join("man1");
+    program("zoho-crm").arg("man").arg(&pages).assert().success();
+    for page in ["tap-zoho-crm", "target-zoho-crm", "zoho-crm", "zoho-crm-auth-status", "zoho-crm-jobs"] {
+        let text = fs::read_to_string(pages.join(format!("{page}.1"))).expect("a page");
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let text = said("zoho-crm", &["completions", shell]);
+        for name in PROGRAMS {
+            assert!(text.contains(name), "{shell}: {name}");
+        }
+    }
+}
+
+#[test]
+fn about_for_meltano_is_a_plugin_definition() {
+    for name in &PROGRAMS[..2] {
+        let text = said(name, &["--about=meltano"]);
+        assert!(
+            text.starts_with(&format!("name: \"{name}\"\nnamespace: \"{}\"", name.replace('-', "_"))),
+            "{text}"
+        );
+        let about: Value = serde_json::from_str(&said(name, &["--about"])).expect("JSON");
+        for key in about["settings"]["properties"].as_object().expect("properties").keys() {
+            let listed =
+                text.contains(&format!("- name: {key}\n")) || text.contains(&format!("- name: {key}."));
+            assert!(listed, "{name}: {key}");
+        }
+        assert_eq!(text.matches("sensitive: true").count(), secrets(&about));
+    }
+}
+
+/// How many settings are secret.
+fn secrets(about: &Value) -> usize {
+    let properties = about["settings"]["properties"].as_object().expect("properties");
+    properties.values().filter(|property| property["secret"] == true).count()
+}

@@ -5,6 +5,7 @@
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
 //! - `discovery`: of organisations with many modules.
+//! - `dependencies`: licences and sources of what we depend on.
 //! - `docs`: what README and the other documents say is true.
 //! - `emulate`: the local Zoho as a program.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
@@ -31,6 +32,7 @@ mod architecture;
 mod bad_input;
 mod client;
 mod common;
+mod dependencies;
 mod discovery;
 mod docs;
 mod emulate;
