@@ -164,7 +164,7 @@ def in_tree(zoho_crm: Path, tree: Path) -> None:
             os.chmod(tree, 0o755)
             os.chown(tree / "state", NOBODY, NOBODY)
             start = ["chroot", f"--userspec={NOBODY}:{NOBODY}", tree]
-            programs, config_path = Path("/bin"), "/work/zoho.json"
+            programs, config_path = Path("/bin"), "/pipeline/zoho.json"
             print("  image: the programs run in a bare tree, by chroot, as nobody", flush=True)
         else:
             loader = next(tree.glob("lib*/ld-linux*"))

@@ -23,6 +23,7 @@ pub const SECRETS: [&str; 4] = ["emulator-secret", "1000.emulator.refresh", "hus
 pub fn assert_seen(name: &str, seen: &str) {
     assert_no_secret(name, seen);
     let mut settings = insta::Settings::clone_current();
+    settings.add_filter(env!("CARGO_MANIFEST_DIR"), "[PROJECT]");
     for (found, shown) in FILTERS {
         settings.add_filter(found, shown);
     }
