@@ -1,7 +1,7 @@
 # tap-zoho-crm, target-zoho-crm and zoho-crm on a small base: glibc, CA certificates and no shell.
 #
 #   docker build -t zoho-crm-connector .
-#   docker run --rm -v "$PWD:/work:ro" -v zoho-crm-state:/state zoho-crm-connector tap-zoho-crm --config config.json
+#   docker run --rm -v "$PWD:/pipeline:ro" -v zoho-crm-state:/state zoho-crm-connector tap-zoho-crm --config config.json
 #
 # /state is memory between runs: token, ledger, results. Without a volume there each run begins on an empty
 # one; docs/orchestrators.md says what that costs.
@@ -32,5 +32,5 @@ COPY --from=build --chown=65532:65532 /out/state /state
 ENV XDG_STATE_HOME=/state
 USER 65532:65532
 VOLUME /state
-WORKDIR /work
+WORKDIR /pipeline
 CMD ["zoho-crm", "--help"]
