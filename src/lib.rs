@@ -16,6 +16,7 @@
 //! | [`secret`] | strings that are never shown |
 //! | [`tap`] | Zoho CRM to Singer messages |
 //! | [`target`] | Singer messages into Zoho, an outcome for every row |
+//! | [`written`] | what the target last wrote, for the tap |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
 pub mod cli;
@@ -28,4 +29,5 @@ pub mod protocol;
 pub mod secret;
 pub mod tap;
 pub mod target;
+pub mod written;
 pub mod zoho;

@@ -36,7 +36,24 @@ pub fn fingerprint(kind: Kind, value: &Value) -> Option<String> {
         return Some(EMPTY.to_owned());
     }
     let digest = Sha256::digest(plain.as_bytes());
-    Some(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    let hex: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let Ok(Value::String(kind)) = serde_json::to_value(kind) else { return None };
+    Some(format!("{kind}:{hex}"))
+}
+
+/// Whether a value has that fingerprint, which says itself how its field is written.
+pub fn is_marked(mark: &str, value: &Value) -> bool {
+    if mark == EMPTY {
+        return match value {
+            Value::Null => true,
+            Value::String(text) => text.trim().is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+    }
+    let Some((kind, _)) = mark.split_once(':') else { return false };
+    let kind: Option<Kind> = serde_json::from_value(kind.into()).ok();
+    kind.and_then(|kind| fingerprint(kind, value)).is_some_and(|found| found == mark)
 }
 
 #[cfg(test)]
@@ -57,5 +74,8 @@ mod tests {
         same(Kind::Boolean, json!("true"), json!(true));
         assert_ne!(fingerprint(Kind::Text, &json!("a")), fingerprint(Kind::Text, &json!("A")));
         assert_eq!(fingerprint(Kind::Integer, &json!("x")), None);
+        let mark = fingerprint(Kind::Decimal, &json!(12.50)).unwrap();
+        assert!(is_marked(&mark, &json!(12.5)) && !is_marked(&mark, &json!(12)));
+        assert!(is_marked("-", &json!(null)) && !is_marked("-", &json!("x")) && !is_marked("?", &json!("x")));
     }
 }

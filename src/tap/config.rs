@@ -23,6 +23,8 @@ pub struct TapConfig {
     pub method: Method,
     /// Whether streams that are read whole end with ACTIVATE_VERSION. Default: false.
     pub activate_version: bool,
+    /// Whether increments leave out what our own target wrote last. Default: false.
+    pub ignore_own_writes: bool,
     /// A trial: so many records of each stream, and no STATE. It is no setting.
     #[serde(skip)]
     pub trial: Option<u64>,
@@ -45,6 +47,7 @@ impl Default for TapConfig {
             lookback_seconds: 120,
             method: Method::Auto,
             activate_version: false,
+            ignore_own_writes: false,
             trial: None,
             state_rows: 50_000,
             state_seconds: 30,

@@ -18,6 +18,7 @@ use crate::codec::decode::JsonDecoder;
 use crate::diagnostic::{Diagnostic, ErrorClass, causes};
 use crate::protocol::catalog::{Catalog, CatalogEntry};
 use crate::protocol::state::State;
+use crate::written::Written;
 use crate::zoho::types::Module;
 use crate::zoho::{self, Client};
 use chrono::{DateTime, Utc};
@@ -102,7 +103,8 @@ impl<W: Write + Send + 'static> Sync<W> {
     /// a failure that all share (sign-in, stdout, a signal) stops them all.
     pub async fn run(self, catalog: &Catalog, state: State) -> (Summary, Result<(), Error>) {
         let began = Instant::now();
-        let output = Output::new(self.out, state.clone(), &self.config);
+        let written = self.config.ignore_own_writes.then(|| Written::open(&self.state_dir)).flatten();
+        let output = Output::new(self.out, state.clone(), &self.config).ignoring(written);
         let Self { client, config, state_dir, observer, shutdown, .. } = self;
         let shutdown = shutdown.child_token();
         let inputs = Inputs { client: client.clone(), config, state_dir, observer, shutdown, state };
@@ -111,6 +113,12 @@ impl<W: Write + Send + 'static> Sync<W> {
             Ok(context) => context.selected(catalog, &output, &mut summary).await,
             Err(error) => Err(error),
         };
+        if output.echoes() > 0 {
+            tracing::info!(
+                records = output.echoes(),
+                "left out, since they are what our own target wrote last"
+            );
+        }
         summary.usage = client.usage();
         summary.elapsed = began.elapsed();
         (summary, ended)

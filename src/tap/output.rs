@@ -8,6 +8,7 @@ use super::config::TapConfig;
 use super::error::Error;
 use crate::protocol::state::State;
 use crate::protocol::writer::{MessageWriter, RecordLines, WriteError};
+use crate::written::Written;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::io::Write;
@@ -46,6 +47,10 @@ struct Shared {
     state_every: Duration,
     /// A trial ends a stream after so many records, and has no STATE.
     trial: Option<u64>,
+    /// What our own target wrote, which increments leave out.
+    written: Option<Written>,
+    /// Records left out.
+    echoes: AtomicU64,
 }
 
 struct Sink {
@@ -68,8 +73,24 @@ impl Output {
                 state_rows: config.state_rows.max(1),
                 state_every: Duration::from_secs(config.state_seconds),
                 trial: config.trial,
+                written: None,
+                echoes: AtomicU64::new(0),
             }),
         }
+    }
+
+    /// Leaves out of increments what our own target wrote.
+    #[must_use]
+    pub fn ignoring(mut self, written: Option<Written>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.written = written;
+        }
+        self
+    }
+
+    /// Records that were left out as echoes of our own writes.
+    pub fn echoes(&self) -> u64 {
+        self.shared.echoes.load(Ordering::Relaxed)
     }
 
     /// The output of one stream, which is being read from now on.
@@ -216,13 +237,35 @@ impl StreamOutput {
     where
         Error: From<E>,
     {
-        self.lines.record(json)?;
+        // A table that is read whole has to be whole: only increments have echoes.
+        if self.output.shared.written.is_some() && self.version.is_none() {
+            let mut text = Vec::new();
+            json(&mut text)?;
+            if self.is_echo(&text) {
+                return Ok(());
+            }
+            self.lines.record(|line| {
+                line.extend_from_slice(&text);
+                Ok::<(), E>(())
+            })?;
+        } else {
+            self.lines.record(json)?;
+        }
         self.rows += 1;
         self.gathered += 1;
         if self.lines.is_full() {
             self.flush()?;
         }
         self.check_trial()
+    }
+
+    /// Whether a record is what our own target wrote last; it is counted then.
+    fn is_echo(&self, text: &[u8]) -> bool {
+        let shared = &self.output.shared;
+        let Ok(record) = serde_json::from_slice(text) else { return false };
+        let echo = shared.written.as_ref().is_some_and(|written| written.is_echo(&record));
+        shared.echoes.fetch_add(u64::from(echo), Ordering::Relaxed);
+        echo
     }
 
     /// Whether it is time for a STATE.

@@ -9,8 +9,15 @@ use serde_json::{Map, Value};
 use super::config::{ConfigError, child};
 
 /// Names of the settings, as members of a stream's entry.
-pub const KEYS: [&str; 6] =
-    ["batch_tag_field", "deleted_rows", "mirror_scope", "only_changed", "compare_live", "protect"];
+pub const KEYS: [&str; 7] = [
+    "batch_tag_field",
+    "deleted_rows",
+    "mirror_scope",
+    "only_changed",
+    "compare_live",
+    "protect",
+    "remember_writes",
+];
 
 /// What becomes of a row with `_sdc_deleted_at` set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +59,8 @@ pub struct Conduct {
     pub compare_live: bool,
     /// Fields that somebody else changed since our last write are left alone.
     pub protect: bool,
+    /// What was written is remembered, so that a tap knows it again.
+    pub remember_writes: bool,
 }
 
 impl Conduct {
@@ -75,12 +84,13 @@ impl Conduct {
             only_changed: flag("only_changed")?,
             compare_live: flag("compare_live")?,
             protect: flag("protect")?,
+            remember_writes: flag("remember_writes")?,
         })
     }
 
     /// Whether the ledger remembers what was written to a key for longer than one run.
     pub fn remembers(&self) -> bool {
-        self.only_changed || self.protect
+        self.only_changed || self.protect || self.remember_writes
     }
 
     /// Whether rows are compared with the CRM before they are sent.

@@ -60,6 +60,9 @@ pub struct Outcome {
     /// The bulk write job that carried the row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
+    /// When Zoho says the record changed by it, in seconds since 1970; bulk jobs do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<i64>,
     /// Whether the row was written by an earlier run and not sent again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
@@ -75,6 +78,7 @@ impl Outcome {
             field: None,
             message: None,
             job_id: None,
+            modified: None,
             replayed: false,
         }
     }

@@ -3,6 +3,7 @@
 //! Follows the v8 pages "Insert Records", "Update Records", "Upsert Records". Parents named by a natural
 //! key, and records to be updated by a field other than `id`, are found first (`lookup`).
 
+use chrono::DateTime;
 use serde_json::value::RawValue;
 
 use super::error::Error;
@@ -127,7 +128,11 @@ impl Job<'_> {
                 (_, Some("update")) | (Way::Update, _) => Action::Updated,
                 _ => Action::Inserted,
             };
-            return after_resend(Outcome::new(action).with_record(id), call);
+            let modified = answer.details["Modified_Time"]
+                .as_str()
+                .and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+            let outcome = Outcome { modified: modified.map(|time| time.timestamp()), ..Outcome::new(action) };
+            return after_resend(outcome.with_record(id), call);
         }
         let on_match = answer.field.as_ref().is_none_or(|field| route.match_on.contains(field));
         // Under insert by a unique field, what exists is left alone, as bulk write does.

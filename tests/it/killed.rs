@@ -1,6 +1,8 @@
 //! Runs that are killed and taken up again, in small; `make soak` runs the same at full size.
 
+use crate::common::inserts::{self, Guard, inserts_survive};
 use crate::common::killed::tap_survives;
+use crate::common::mirror::mirror_survives;
 use crate::common::pair::{Case, target_survives};
 
 #[test]
@@ -56,4 +58,37 @@ fn a_killed_pipe_loses_and_doubles_nothing_under_insert_by_a_unique_field() {
 #[test]
 fn a_killed_pipe_loses_and_doubles_nothing_under_update() {
     target("update", Some("coql"));
+}
+
+fn inserts(guard: Guard, seed: u64) {
+    for method in ["bulk", "records"] {
+        let figures = inserts_survive(inserts::Case { seed, rows: 600, troubles: 6, guard, method });
+        let certain = matches!(guard, Guard::Unique | Guard::UniqueMark);
+        assert!(!certain || figures.in_doubt == 0, "{guard:?} {method}: {figures:?}");
+    }
+}
+
+#[test]
+fn inserts_by_a_unique_field_are_never_in_doubt() {
+    inserts(Guard::Unique, 51);
+}
+
+#[test]
+fn inserts_with_a_unique_mark_are_never_in_doubt() {
+    inserts(Guard::UniqueMark, 52);
+}
+
+#[test]
+fn inserts_with_a_mark_are_found_again() {
+    inserts(Guard::Mark, 53);
+}
+
+#[test]
+fn inserts_without_anything_are_in_doubt_only_where_an_answer_was_lost() {
+    inserts(Guard::Nothing, 54);
+}
+
+#[test]
+fn a_mirror_behind_a_killed_tap_deletes_nothing() {
+    assert_eq!(mirror_survives(61, 900, 4), 4);
 }

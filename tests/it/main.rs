@@ -7,6 +7,7 @@
 //! - `discovery`: of organisations with many modules.
 //! - `dependencies`: licences and sources of what we depend on.
 //! - `docs`: what README and the other documents say is true.
+//! - `echo`: what our own target wrote and our tap reads back.
 //! - `emulate`: the local Zoho as a program.
 //! - `emulator_*`: the local Zoho as its clients see it, over HTTP.
 //! - `guides`: the guides in `docs/`, followed to the letter.
@@ -35,6 +36,7 @@ mod common;
 mod dependencies;
 mod discovery;
 mod docs;
+mod echo;
 mod emulate;
 mod emulator_bulk;
 mod emulator_bulk_write;

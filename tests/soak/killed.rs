@@ -1,7 +1,9 @@
 //! Killed (SIGKILL) at random moments and started again from the last STATE or the one before.
 
 use crate::Part;
+use crate::common::inserts::{self, Guard, inserts_survive};
 use crate::common::killed::{Figures, tap_survives};
+use crate::common::mirror::mirror_survives;
 use crate::common::pair::{Case, target_survives};
 
 /// Rows of a run that is killed.
@@ -29,6 +31,19 @@ fn target(operation: &'static str, write: &'static str, read: Option<&'static st
     })
 }
 
+/// Rows that are inserted through kills and cut calls.
+const INSERTED: u64 = 20_000;
+
+fn inserts(guard: Guard, method: &'static str) -> Part {
+    Part::new(format!("inserts killed and cut, {guard:?} by {method}"), 300, move |seed| {
+        let case = inserts::Case { seed, rows: INSERTED, troubles: 50, guard, method };
+        let figures = inserts_survive(case);
+        let certain = matches!(guard, Guard::Unique | Guard::UniqueMark);
+        assert!(!certain || figures.in_doubt == 0, "{figures:?}");
+        format!("{INSERTED} rows, {figures:?}: every row there once")
+    })
+}
+
 /// Tap and target, killed over and over.
 pub fn parts() -> Vec<Part> {
     let mut parts = vec![tap("bulk_read", ROWS), tap("coql", ROWS), tap("records", 5_000)];
@@ -36,6 +51,13 @@ pub fn parts() -> Vec<Part> {
         parts.push(target(operation, "bulk", None));
         parts.push(target(operation, "records", None));
     }
+    for guard in [Guard::Unique, Guard::UniqueMark, Guard::Mark, Guard::Nothing] {
+        parts.push(inserts(guard, "bulk"));
+        parts.push(inserts(guard, "records"));
+    }
+    parts.push(Part::new("mirror behind a killed tap", 120, |seed| {
+        format!("{} kills, no row deleted", mirror_survives(seed, 10_000, 30))
+    }));
     parts.push(target("upsert", "auto", Some("bulk_read")));
     parts.push(target("insert", "bulk", Some("coql")));
     parts.push(target("update", "records", Some("coql")));

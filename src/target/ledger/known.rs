@@ -17,7 +17,7 @@ use crate::target::outcome::{Action, Outcome};
 
 pub(super) const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS known (lane INTEGER NOT NULL, key BLOB NOT NULL, module TEXT NOT NULL, record_id TEXT, hash BLOB,
-  fields TEXT, modified TEXT, version INTEGER, wrote INTEGER NOT NULL DEFAULT 0, identifier TEXT NOT NULL,
+  fields TEXT, modified INTEGER, version INTEGER, wrote INTEGER NOT NULL DEFAULT 0, identifier TEXT NOT NULL,
   PRIMARY KEY (lane, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_by_record ON known (record_id, module);
 ";
@@ -91,8 +91,8 @@ impl Ledger {
         self.transact(|tx| {
             let mut known = tx.prepare_cached("SELECT fields FROM known WHERE lane = ?1 AND key = ?2")?;
             let mut accept = tx.prepare_cached(
-                "INSERT INTO known (lane, key, module, record_id, hash, fields, version, wrote, identifier) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
-                 ON CONFLICT DO UPDATE SET record_id = coalesce(?4, record_id), hash = ?5, fields = ?6, modified = NULL,
+                "INSERT INTO known (lane, key, module, record_id, hash, fields, version, wrote, identifier, modified) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9)
+                 ON CONFLICT DO UPDATE SET record_id = coalesce(?4, record_id), hash = ?5, fields = ?6, modified = ?9,
                  version = coalesce(?7, version), wrote = 1, identifier = ?8",
             )?;
             let mut see = tx.prepare_cached(
@@ -114,7 +114,7 @@ impl Ledger {
                         before.flatten().map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
                     fields.extend(row.fields.clone());
                     accept.execute(params![lane, key, module, row.outcome.record_id, row.hash.to_be_bytes(),
-                        serde_json::to_string(&fields)?, row.version, row.identifier])?;
+                        serde_json::to_string(&fields)?, row.version, row.identifier, row.outcome.modified])?;
                 } else {
                     see.execute(params![lane, key, module, row.outcome.record_id, row.version, row.identifier])?;
                     if row.outcome.action == Action::Unknown {

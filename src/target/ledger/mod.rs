@@ -153,7 +153,7 @@ impl Ledger {
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let path = folder.join("ledger.sqlite");
+        let path = crate::written::ledger_file(state_dir);
         let db = Connection::open(&path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         // An intent has to be on the disk before its call is sent.

@@ -9,6 +9,7 @@
 //! - `deletes`: what is deleted, and what did not change.
 //! - `plan`: what a dry run says, and what a run then does.
 //! - `look`: records found by several fields and compared first.
+//! - `results`: outcomes from result files at their worst.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
@@ -20,6 +21,7 @@ mod look;
 mod lookups;
 mod mapping;
 mod plan;
+mod results;
 mod rows;
 
 use crate::common::zylker::Zylker;
