@@ -6,12 +6,11 @@
 
 use super::discover::skips;
 use super::error::Error;
-use super::extract::{CallError, Context, in_stream};
+use super::extract::{CallError, Context, in_stream, is_of_a_module};
 use super::output::StreamOutput;
 use super::plan::module_of;
 use super::policy::FieldPolicy;
 use super::state::text;
-use super::users;
 use crate::codec::time::epoch_seconds;
 use crate::protocol::catalog::{CatalogEntry, FULL_TABLE};
 use crate::protocol::schema::{Property, object, project};
@@ -74,10 +73,7 @@ pub(super) async fn read(
     context.policy.schema(STREAM, &mut schema);
     output.begin(&schema, &KEYS.map(String::from), &[])?;
     let mut bookmarks = bookmarks(&context.state)?;
-    let modules = selected
-        .iter()
-        .map(|entry| module_of(entry))
-        .filter(|module| ![STREAM, users::STREAM].contains(module));
+    let modules = selected.iter().filter(|entry| is_of_a_module(entry)).map(|entry| module_of(entry));
     for module in modules {
         let until = context.server_time();
         let lookback = TimeDelta::seconds(i64::from(context.config.lookback_seconds));

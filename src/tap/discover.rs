@@ -1,17 +1,17 @@
 //! Zoho's metadata to a catalog: one stream for each module that the API supports and the user may
-//! see, plus `users` and `deleted_records`.
+//! see, plus `deleted_records` and those of [`super::small`].
 
 use super::config::{Depth, TapConfig};
 use super::error::Error;
 use super::extract::learn_org;
 use super::plan::{MODIFIED_TIME, selected_by_default, unsupported};
 use super::policy::FieldPolicy;
-use super::{deletes, schema, users};
+use super::{deletes, schema, small};
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::protocol::catalog::{Catalog, CatalogEntry, FULL_TABLE, INCREMENTAL};
 use crate::protocol::schema::object;
 use crate::zoho::Client;
-use crate::zoho::types::{Field, Module};
+use crate::zoho::types::{DataType, Field, Module};
 use futures_util::StreamExt;
 use serde_json::{Map, json};
 
@@ -49,7 +49,7 @@ pub fn readable(modules: Vec<Module>) -> impl Iterator<Item = Module> {
 /// the user may not see them.
 pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, Error> {
     let policy = FieldPolicy::new(config)?;
-    learn_org(client).await?;
+    let org = learn_org(client).await?;
     let modules = readable(client.modules().await?).filter(|module| config.streams.takes(&module.api_name));
     let mut discovery = match config.discover {
         Depth::Full => with_fields(client, modules).await?,
@@ -58,11 +58,8 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
             Discovery { catalog: Catalog { streams, ..Catalog::default() }, skipped: Vec::new() }
         }
     };
-    let extra = [users::entry(), deletes::entry()];
-    discovery
-        .catalog
-        .streams
-        .extend(extra.into_iter().filter(|entry| config.streams.takes(&entry.tap_stream_id)));
+    let extra = small::entries(org.as_ref()).chain([deletes::entry()]);
+    discovery.catalog.streams.extend(extra.filter(|entry| config.streams.takes(&entry.tap_stream_id)));
     for entry in &mut discovery.catalog.streams {
         policy.entry(entry)?;
     }
@@ -137,6 +134,9 @@ fn module_entry(module: &Module, fields: &[Field]) -> CatalogEntry {
         "zoho-module": module.api_name,
         "zoho-generated-type": module.generated_type,
     });
+    if let Some(parent) = &module.parent_module {
+        stream["zoho-parent-module"] = parent.as_str().into();
+    }
     if incremental {
         stream["valid-replication-keys"] = json!([MODIFIED_TIME]);
     }
@@ -145,7 +145,7 @@ fn module_entry(module: &Module, fields: &[Field]) -> CatalogEntry {
         entry.push_metadata(&["properties", "id"], json!({"inclusion": "automatic"}));
     }
     for field in fields {
-        entry.push_metadata(&["properties", &field.api_name], field_metadata(field));
+        entry.push_metadata(&["properties", &field.api_name], field_metadata(module, field));
     }
     entry
 }
@@ -174,8 +174,23 @@ fn open_entry(module: &Module) -> CatalogEntry {
     entry
 }
 
-fn field_metadata(field: &Field) -> serde_json::Value {
-    let automatic = matches!(field.api_name.as_str(), "id" | MODIFIED_TIME);
+/// Whether the field says which records a row stands between: the parent of a subform row, both ends of
+/// a link. Without it the row is of no use.
+fn joins(module: &Module, field: &Field) -> bool {
+    match module.generated_type.as_str() {
+        "subform" => field.api_name == "Parent_Id",
+        "linking" => matches!(field.data_type, DataType::Lookup | DataType::UserLookup) && !is_stamp(field),
+        _ => false,
+    }
+}
+
+/// Whether the field tells who wrote the row, or whose it is.
+fn is_stamp(field: &Field) -> bool {
+    matches!(field.api_name.as_str(), "Owner" | "Created_By" | "Modified_By")
+}
+
+fn field_metadata(module: &Module, field: &Field) -> serde_json::Value {
+    let automatic = matches!(field.api_name.as_str(), "id" | MODIFIED_TIME) || joins(module, field);
     let reason = unsupported(field);
     let inclusion = match reason {
         _ if automatic => "automatic",
@@ -220,5 +235,22 @@ mod tests {
         assert_eq!(inclusion("Rows"), Some("unsupported"));
         assert_eq!(inclusion("Modified_Time"), Some("automatic"));
         assert!(entry.is_selected() && !entry.is_property_selected("Tag"));
+    }
+
+    #[test]
+    fn a_row_of_a_subform_or_a_link_comes_with_what_it_belongs_to() {
+        let fields = [
+            json!({"api_name": "Parent_Id", "data_type": "lookup"}),
+            json!({"api_name": "Owner", "data_type": "ownerlookup"}),
+            json!({"api_name": "User", "data_type": "userlookup"}),
+        ]
+        .map(|field| Field::from_json(&field));
+        let automatic = |generated_type: &str| {
+            let module = Module { generated_type: generated_type.into(), ..Module::default() };
+            fields.each_ref().map(|field| field_metadata(&module, field)["inclusion"] == "automatic")
+        };
+        assert_eq!(automatic("subform"), [true, false, false]);
+        assert_eq!(automatic("linking"), [true, false, true]);
+        assert_eq!(automatic("custom"), [false; 3]);
     }
 }

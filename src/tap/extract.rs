@@ -13,12 +13,13 @@ use super::planner::own_price;
 use super::policy::FieldPolicy;
 use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
-use super::{deletes, reader, users};
+use super::{deletes, reader, small};
 use crate::codec::decode::JsonDecoder;
 use crate::diagnostic::{Diagnostic, ErrorClass, causes};
 use crate::protocol::catalog::{Catalog, CatalogEntry};
 use crate::protocol::state::State;
 use crate::written::Written;
+use crate::zoho::api::org::Org;
 use crate::zoho::types::Module;
 use crate::zoho::{self, Client};
 use chrono::{DateTime, Utc};
@@ -299,7 +300,9 @@ impl Context {
         self.observer.started(stream);
         self.plan(own_price(entry, selected).map_or(0, |price| price.credits));
         let read = match entry.tap_stream_id.as_str() {
-            users::STREAM => users::read(self, entry, &mut output).await,
+            name if let Some(small) = small::find(name) => {
+                small::read(self, small, entry, selected, &mut output).await
+            }
             deletes::STREAM => deletes::read(self, entry, selected, &mut output).await,
             _ => reader::read(self, entry, &mut output).await,
         };
@@ -385,13 +388,13 @@ impl Context {
 ///
 /// # Errors
 /// Those of every call, but for refusals.
-pub(super) async fn learn_org(client: &Client) -> Result<(), zoho::Error> {
+pub(super) async fn learn_org(client: &Client) -> Result<Option<Org>, zoho::Error> {
     match client.org_within(KNOWN_FOR).await {
         Err(error) if matches!(error.class(), ErrorClass::Permission | ErrorClass::Data) => {
             tracing::debug!(%error, "Zoho does not tell the edition, so the settings' or the smallest is assumed");
-            Ok(())
+            Ok(None)
         }
-        answer => answer.map(drop),
+        answer => answer.map(Some),
     }
 }
 
@@ -410,20 +413,20 @@ fn known(entry: &CatalogEntry, modules: &[Module]) -> Result<(), Error> {
 }
 
 /// Whether some stream would have to begin by our own clock: all of Zoho's time is what its answers
-/// tell. Modules begin with an answer, deletes are read after them, and users have no bookmark.
+/// tell. Modules begin with an answer, deletes are read after them, and what no module holds has no bookmark.
 fn lacks_a_clock(streams: &[Arc<CatalogEntry>]) -> bool {
     let modules = streams.iter().any(|entry| is_of_a_module(entry));
     let begins_alone = |entry: &Arc<CatalogEntry>| match entry.tap_stream_id.as_str() {
-        users::STREAM => false,
         deletes::STREAM => !modules,
-        _ => !is_of_a_module(entry),
+        _ => false,
     };
     streams.iter().any(begins_alone)
 }
 
-/// Whether the stream reads a module; two do not.
+/// Whether the stream reads a module; deletes and those of [`small`] do not.
 pub(super) fn is_of_a_module(entry: &CatalogEntry) -> bool {
-    ![users::STREAM, deletes::STREAM].contains(&module_of(entry))
+    let name = module_of(entry);
+    name != deletes::STREAM && small::find(name).is_none()
 }
 
 /// Whether these modules hold the stream's.

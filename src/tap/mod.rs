@@ -25,9 +25,9 @@ pub mod price;
 pub mod reader;
 pub mod schema;
 pub mod slices;
+pub mod small;
 pub mod state;
 pub mod summary;
-pub mod users;
 mod wide;
 
 pub use config::TapConfig;

@@ -11,7 +11,7 @@ use super::incremental;
 use super::plan::{StreamPlan, Way};
 use super::reader::Reading;
 use super::slices::{Learned, Slices};
-use super::{deletes, users};
+use super::{deletes, small};
 use crate::protocol::catalog::CatalogEntry;
 use crate::zoho::credits::{CALL, DELETED_PAGE};
 use chrono::{DateTime, Utc};
@@ -116,7 +116,9 @@ pub struct OwnPrice {
 /// The price of a stream that is of no module; none for the others.
 pub(super) fn own_price(entry: &CatalogEntry, selected: &[Arc<CatalogEntry>]) -> Option<OwnPrice> {
     match entry.tap_stream_id.as_str() {
-        users::STREAM => Some(OwnPrice { credits: CALL, note: "one credit for 200 users" }),
+        name if let Some(small) = small::find(name) => {
+            Some(OwnPrice { credits: small.credits(selected), note: small.note })
+        }
         deletes::STREAM => {
             let modules = selected.iter().filter(|entry| is_of_a_module(entry)).count() as u64;
             Some(OwnPrice {

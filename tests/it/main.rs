@@ -23,6 +23,7 @@
 //! - `samples`: every file of `sample_configs/`, run as its README says.
 //! - `singer`: what the Meltano SDK and Meltano know beside the protocol: trials, logs, metrics, versions.
 //! - `side_by_side`: streams that are read at the same time.
+//! - `small_streams`: what no module holds (currencies, layouts, tags ...), and rows behind fields.
 //! - `tap`: discovery and sync, by the real program against the emulator.
 //! - `wide`: modules that no single reading brings whole: column slices.
 //! - `windows`: more rows than one bulk job takes, by several jobs at once.
@@ -58,6 +59,7 @@ mod regression;
 mod samples;
 mod side_by_side;
 mod singer;
+mod small_streams;
 mod tap;
 mod target;
 mod wide;

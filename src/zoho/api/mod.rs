@@ -10,6 +10,7 @@ pub mod deleted;
 pub mod metadata;
 pub mod org;
 pub mod records;
+pub mod settings;
 
 use super::client::{Call, Client};
 use super::credits::{self, Category};

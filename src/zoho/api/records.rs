@@ -131,7 +131,15 @@ impl RowAnswer {
 /// The envelope of lists: `data`, or the resource's own name.
 #[derive(Deserialize)]
 struct ListAnswer {
-    #[serde(default, alias = "users")]
+    #[serde(
+        default,
+        alias = "users",
+        alias = "currencies",
+        alias = "territories",
+        alias = "layouts",
+        alias = "pipeline",
+        alias = "tags"
+    )]
     data: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     info: Value,
