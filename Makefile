@@ -26,7 +26,7 @@ doc: ## the library's documentation
 	$(CARGO) test --locked --doc --quiet
 
 test-interop: ## third-party tools against our programs; needs Python 3.11
-	$(CARGO) build --locked
+	python3 tests/interop/run.py --install & $(CARGO) build --locked; built=$$?; wait; exit $$built
 	python3 tests/interop/run.py
 
 soak: ## the full figures, optimised build

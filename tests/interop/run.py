@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from check_tap import check_tap
+from distribution import image, wheel
 from emulator import binary, emulator, zgid
 from environment import HERE, Missing, python, virtual_environment
 from meltano import meltano
 from northwind import northwind
-from distribution import image, wheel
 from sigterm import sigterm
 from warehouses import warehouses
 
@@ -49,11 +51,27 @@ def outcome(step: str, program: Path) -> str | None:
     return None
 
 
+def install_all() -> None:
+    """Makes every environment, two at a time; what fails is told by the step that needs it."""
+
+    def install(name: str) -> None:
+        with contextlib.suppress(Missing):
+            virtual_environment(name)
+
+    names = sorted(file.stem.removeprefix("requirements-") for file in HERE.glob("requirements-*.txt"))
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(install, names))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Interoperability tests against the local emulator.")
     parser.add_argument("--binary", help="the built `zoho-crm`; the newest of target/ when absent")
+    parser.add_argument("--install", action="store_true", help="only make the environments, beside a build")
     parser.add_argument("step", nargs="*", choices=[*STEPS, []], help="which to run; all when absent")
     options = parser.parse_args()
+    if options.install:
+        install_all()
+        return 0
     start = time.monotonic()
     failed = 0
     for name in options.step or STEPS:
