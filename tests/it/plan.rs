@@ -1,6 +1,7 @@
 //! What a run will cost, said before and counted after; and what is remembered so that it costs less.
 
 use crate::common::context::{TestContext, last_state, messages, properties, records};
+use crate::common::credits::{Charged, charged, plan};
 use crate::common::snapshot::assert_seen;
 use chrono::DateTime;
 use serde_json::{Value, json};
@@ -20,34 +21,10 @@ const SIZES: [(&str, u64); 8] = [
     ("Everything_Lines", 0),
 ];
 
-fn plan(context: &TestContext, args: &[&str]) -> Value {
-    let output = context.operator(&["plan", "--json"]).args(args).output().expect("runs");
-    assert!(output.status.success(), "{}", context.seen(&output));
-    let plan: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let schema: Value = serde_json::from_str(include_str!("../../schemas/plan.json")).expect("JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a schema");
-    let errors: Vec<String> = validator.iter_errors(&plan).map(|error| error.to_string()).collect();
-    assert!(errors.is_empty(), "{errors:?} in {plan:#}");
-    plan
-}
-
 fn sync(context: &TestContext, args: &[&str]) -> Output {
     let output = context.tap().args(["--catalog", "catalog.json"]).args(args).output().expect("runs");
     assert!(output.status.success(), "{}", context.seen(&output));
     output
-}
-
-/// Credits that the emulator charged since its counters were set to zero: data, metadata, polls.
-fn charged(context: &TestContext) -> [u64; 3] {
-    let stats = context.stats();
-    let mut sums = [0; 3];
-    for (call, figures) in stats["endpoints"].as_object().expect("endpoints") {
-        let credits = figures["credits"].as_u64().expect("credits");
-        let is_poll = call.starts_with("GET /crm/bulk/");
-        let is_metadata = call.contains("/settings/") || call.ends_with("/org");
-        sums[if is_poll { 2 } else { usize::from(is_metadata) }] += credits;
-    }
-    sums
 }
 
 #[test]
@@ -61,7 +38,7 @@ fn the_plan_is_what_the_sync_spends() {
     assert_eq!(planned["spent"], json!({"data": 0, "metadata": 0, "counts": 8}), "discovery told the rest");
     context.control("DELETE", "stats", &Value::Null);
     sync(&context, &[]);
-    let [data, metadata, polls] = charged(&context);
+    let Charged { data, metadata, polls } = charged(&context);
     assert_eq!(
         json!([data, metadata, polls]),
         json!([planned["credits"]["data"], planned["credits"]["metadata"], 0])
@@ -83,7 +60,7 @@ fn the_plan_of_an_increment_is_what_it_costs() {
     let read = records(&second.stdout, "Leads").len() as u64;
     assert!(read > 400, "{read} of 500 changes");
     assert_eq!(planned["streams"][0]["rows"], read);
-    let [data, _, _] = charged(&context);
+    let data = charged(&context).data;
     assert_eq!(planned["credits"]["data"], data);
     assert!(data <= 4 + 1 + 2 * 2, "{data}");
 }
@@ -105,7 +82,11 @@ fn a_stream_without_changes_costs_one_credit_and_no_metadata() {
     context.control("POST", "mutate", &json!({"module": "Contacts", "seed": 7, "change": 30}));
     context.control("DELETE", "stats", &Value::Null);
     let (output, _) = synced(&context, &["--state", state]);
-    assert_eq!(charged(&context), [2, 1, 0], "a page each, and the fields of what changed");
+    assert_eq!(
+        charged(&context),
+        Charged { data: 2, metadata: 1, polls: 0 },
+        "a page each, and the fields of what changed"
+    );
     assert!(records(&output.stdout, "Leads").is_empty());
     assert!(messages(&output.stdout).iter().any(|m| m["type"] == "SCHEMA" && m["stream"] == "Leads"));
     // No call came before the page, and the bookmark is the server's time all the same.
@@ -148,7 +129,7 @@ fn a_size_that_is_known_is_not_counted_again() {
     );
     context.control("DELETE", "stats", &Value::Null);
     sync(&context, &[]);
-    assert_eq!(charged(&context), [2, 1, 0], "500 rows, their fields");
+    assert_eq!(charged(&context), Charged { data: 2, metadata: 1, polls: 0 }, "500 rows, their fields");
     // What is remembered is wrong by now, and everything comes all the same.
     context.control("POST", "mutate", &json!({"module": "Leads", "seed": 7, "insert": 2_500}));
     assert_eq!(records(&sync(&context, &[]).stdout, "Leads").len(), 3_000);

@@ -10,6 +10,7 @@
 #[path = "../it/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
+mod credits;
 mod killed;
 mod memory;
 
@@ -34,7 +35,7 @@ impl Part {
 }
 
 fn parts() -> Vec<Part> {
-    [killed::parts(), memory::parts()].into_iter().flatten().collect()
+    [killed::parts(), memory::parts(), credits::parts()].into_iter().flatten().collect()
 }
 
 fn seed() -> u64 {

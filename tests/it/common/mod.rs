@@ -1,6 +1,7 @@
 //! What several subjects need.
 
 pub mod context;
+pub mod credits;
 pub mod dice;
 pub mod discovery;
 pub mod feed;
