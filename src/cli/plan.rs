@@ -45,10 +45,13 @@ fn as_text(plan: &Forecast) -> String {
         plan.skipped.iter().map(|skipped| format!("Skipped: {} ({})", skipped.module, skipped.reason)),
     );
     if plan.jobs() > 0 {
+        let guess = match plan.polls_per_job {
+            Some(_) => "as many as in the last run",
+            None => "if each takes a minute",
+        };
+        let (polls, jobs) = (credits(plan.polls()), plan.jobs());
         lines.push(format!(
-            "Not in the total: about {} for asking how far the bulk jobs are ({}), if each takes a minute.",
-            credits(plan.polls()),
-            plan.jobs()
+            "Not in the total: about {polls} for asking how far the bulk jobs are ({jobs}), {guess}."
         ));
     }
     lines.push(left(&plan.allowance));

@@ -157,6 +157,7 @@ impl Context {
         let read = self.streams(selected, output, summary).await;
         summary.planned = self.planned.load(Ordering::Relaxed);
         summary.planned_at_least = self.is_open.load(Ordering::Relaxed);
+        self.client.keep_polls();
         output.flush().and(read)?;
         output.end()
     }

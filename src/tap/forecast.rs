@@ -20,12 +20,15 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Streams looked at side by side; the client's gates may allow fewer.
 const STREAMS_AT_ONCE: usize = 10;
 /// Polls of a job that takes a minute: at 0.1 s, 0.2 s and so on, then every 30 s.
 const POLLS_PER_JOB: u64 = 10;
+/// How long the polls of a run tell how long Zoho's jobs take.
+const POLLS_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What one stream would cost.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ pub struct Forecast {
     pub streams: Vec<StreamForecast>,
     /// Streams that are selected and cannot be read.
     pub skipped: Vec<Skipped>,
+    /// Polls that a job took in the last run that had some; none: there was none lately.
+    pub polls_per_job: Option<u64>,
     /// What finding all this out cost.
     pub spent: Spent,
     /// What may be spent.
@@ -87,10 +92,10 @@ impl Forecast {
         self.streams.iter().map(|stream| stream.jobs).sum()
     }
 
-    /// Credits of asking how far the jobs are, if each takes about a minute. Nobody knows: a job may
-    /// queue for hours.
+    /// Credits of asking how far the jobs are, as many as last time, else as if each took a minute.
+    /// Nobody knows: a job may queue for hours.
     pub fn polls(&self) -> u64 {
-        self.jobs() * POLLS_PER_JOB
+        self.jobs() * self.polls_per_job.unwrap_or(POLLS_PER_JOB)
     }
 
     /// Whether the run, its polls included, would stay within what may be spent; none: nobody knows.
@@ -128,7 +133,8 @@ pub async fn forecast(
         }
     }
     let (spent, allowance) = (context.client.usage().credits, context.client.allowance());
-    Ok(Forecast { streams: forecasts, skipped, spent, allowance })
+    let polls_per_job = context.client.known_polls_per_job(POLLS_LIFE);
+    Ok(Forecast { streams: forecasts, skipped, polls_per_job, spent, allowance })
 }
 
 async fn look_at(

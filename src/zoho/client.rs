@@ -140,6 +140,11 @@ impl Client {
         self.0.budget.allowance()
     }
 
+    /// Counts a bulk read job.
+    pub(super) fn note_job(&self) {
+        self.0.budget.note_job();
+    }
+
     /// What is kept of the organisation between runs.
     pub(super) fn memory(&self) -> &Memory {
         &self.0.memory

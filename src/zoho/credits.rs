@@ -103,6 +103,8 @@ pub struct Usage {
     pub calls: u64,
     /// Their price.
     pub credits: Spent,
+    /// Bulk read jobs created.
+    pub jobs: u64,
     /// Attempts beyond the first of a call.
     pub retries: u64,
     /// Refusals with 429.
@@ -222,6 +224,11 @@ impl Budget {
             _ => format!("the next call costs {price}, {left} are left, {reserve} of them kept in reserve"),
         };
         Err(Error::new(ErrorKind::Quota, message).with_hint(self.when_freed(price + reserve - left)))
+    }
+
+    /// Counts a bulk read job.
+    pub(super) fn note_job(&self) {
+        lock(&self.usage).jobs += 1;
     }
 
     /// When so many credits will be free again, in words.

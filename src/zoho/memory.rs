@@ -107,6 +107,7 @@ fn read(bytes: &[u8]) -> Option<Known<Value>> {
 /// Names of the files.
 pub(super) const ORG: &str = "org";
 pub(super) const MODULES: &str = "modules";
+const POLLS: &str = "polls";
 
 pub(super) fn fields_of(module: &str) -> String {
     format!("fields/{}", segment(module))
@@ -166,6 +167,20 @@ impl Client {
         let same = known.value["since"] == json!(since);
         let rows = known.value["rows"].as_u64().filter(|_| same)?;
         Some(known.map(|_| rows))
+    }
+
+    /// How many polls a bulk read job took in the last run that had some, rounded up.
+    pub fn known_polls_per_job(&self, age: Duration) -> Option<u64> {
+        self.memory().recall(POLLS, age)?.value["per_job"].as_u64()
+    }
+
+    /// Keeps how many polls the jobs of this run took, if it had some.
+    pub fn keep_polls(&self) {
+        let usage = self.usage();
+        if usage.jobs > 0 {
+            let per_job = usage.credits.polls.div_ceil(usage.jobs);
+            self.memory().keep(POLLS, &json!({"jobs": usage.jobs, "per_job": per_job}));
+        }
     }
 
     /// Keeps how many records a module holds, or has changed since an instant.

@@ -157,6 +157,55 @@ fn a_dear_job_is_not_begun_when_it_cannot_be_paid() {
 }
 
 #[test]
+fn the_reserve_is_left_to_others_and_the_time_is_told() {
+    let context = TestContext::with(|options| {
+        options.rows = [("Leads".to_owned(), 6_000)].into();
+        options.limits.daily_credits = Some(100);
+    });
+    context.catalog(&["Leads"]);
+    // Half of the credits are used before Zoho tells what is left; then forty of a hundred are kept.
+    let thrifty = json!({"api_credits": {"reserve_percent": 40}, "daily_credits": 100, "method": "records"});
+    let config = context.settings_with("thrifty.json", &thrifty);
+    let output = context.tap_with(&config).args(["--catalog", "catalog.json"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(5), "{}", context.seen(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("are left, 40 of them kept in reserve"), "{said}");
+    assert!(said.contains("hint: start again after 20") && said.contains("24 hours after its use"), "{said}");
+    assert_eq!(context.stats()["credits"], 60, "and not one more");
+}
+
+#[test]
+fn a_grant_without_the_scope_for_the_edition_goes_on() {
+    let context = TestContext::with(|options| {
+        options.rows = [("Leads".to_owned(), 5)].into();
+        let scopes = "ZohoCRM.modules.ALL,ZohoCRM.settings.ALL,ZohoCRM.coql.READ,ZohoCRM.bulk.ALL";
+        options.orgs[0].scope = Some(scopes.to_owned());
+    });
+    context.catalog(&["Leads"]);
+    let output = sync(&context, &["--log-level", "debug"]);
+    assert_eq!(records(&output.stdout, "Leads").len(), 5);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Zoho does not tell the edition"));
+    // The settings tell instead.
+    context.settings_with("config.json", &json!({"product_edition": "professional", "user_count": 10}));
+    let planned = plan(&context, &["--catalog", "catalog.json"]);
+    assert_eq!(planned["allowance"]["per_day"], 50_000 + 500 * 10);
+}
+
+#[test]
+fn polls_are_as_many_as_last_time() {
+    let context = TestContext::new(&[("Leads", 30)]);
+    context.catalog(&["Leads"]);
+    context.settings_with("config.json", &json!({"method": "bulk_read"}));
+    let polls = |context: &TestContext| {
+        plan(context, &["--catalog", "catalog.json"])["credits"]["polls_about"].clone()
+    };
+    assert_eq!(polls(&context), 10, "a job of a minute");
+    context.control("DELETE", "stats", &Value::Null);
+    sync(&context, &[]);
+    assert_eq!(polls(&context), charged(&context).polls);
+}
+
+#[test]
 fn what_is_damaged_is_asked_for_again() {
     let context = TestContext::new(&[("Leads", 20)]);
     context.catalog(&["Leads"]);

@@ -114,7 +114,10 @@ impl Client {
             .module(&query.module);
         let value = self.fetch_value(&call).await?;
         match json::id(&unwrapped(&value)["details"]["id"]) {
-            Some(id) => Ok(JobId::from(id)),
+            Some(id) => {
+                self.note_job();
+                Ok(JobId::from(id))
+            }
             None => Err(call.unclear("no job id in the answer")),
         }
     }

@@ -5,7 +5,8 @@ use assert_cmd::Command;
 use std::path::Path;
 
 /// What differs from run to run, and what stands for it.
-const FILTERS: [(&str, &str); 8] = [
+const FILTERS: [(&str, &str); 9] = [
+    (r"used, \d+ by this connector", "used, [N] by this connector"),
     (r#"(\{"type":"SCHEMA","stream":"\w+","schema":)\{.*\}(,"key_properties":.*)"#, "$1{…}$2"),
     (r#"(\{"type":"RECORD","stream":"\w+","record":)\{.*\}(,"time_extracted":.*)"#, "$1{…}$2"),
     (r"http://127\.0\.0\.1:\d+", "[EMULATOR]"),
