@@ -10,8 +10,10 @@ const CALL: Duration = Duration::from_millis(500);
 
 #[test]
 fn many_modules_are_asked_for_side_by_side_and_within_the_pool() {
-    let Timed { streams, peak, refused, .. } = timed(50, CALL);
-    assert!(streams > 50 && (15..=20).contains(&peak) && refused == 0, "{streams} streams, {peak} at once");
+    // How long it takes is for the soak: the clock of a busy machine proves nothing.
+    let Timed { streams, took, servers, peak, refused } = timed(50, CALL);
+    let seen = format!("{streams} streams, {peak} calls at once, {took:?} (the server alone {servers:?})");
+    assert!(streams > 50 && (15..=20).contains(&peak) && refused == 0, "{seen}");
 }
 
 #[test]
