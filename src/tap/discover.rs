@@ -55,7 +55,7 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
         Depth::Full => with_fields(client, modules).await?,
         Depth::Lazy => {
             let streams = modules.map(|module| open_entry(&module)).collect();
-            Discovery { catalog: Catalog { streams, ..Catalog::default() }, skipped: Vec::new() }
+            Discovery { catalog: Catalog { streams }, skipped: Vec::new() }
         }
     };
     let extra = small::entries(org.as_ref()).chain([deletes::entry()]);
