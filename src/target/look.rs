@@ -60,7 +60,8 @@ impl Route {
 
 /// Whether the value of a column can be compared with what a record holds.
 fn is_compared(column: &Column) -> bool {
-    column.source != Source::Tag && column.lookup.is_none() && !column.append && column.field != "id"
+    let plain = column.lookup.is_none() && column.rows.is_none();
+    plain && column.source != Source::Tag && !column.append && column.field != "id"
 }
 
 impl Job<'_> {

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use super::check::Check;
-use super::config::{ConfigError, FieldRule, Nulls, Operation, StreamTarget, child};
+use super::config::{ConfigError, FieldRule, Nulls, Operation, RowsOf, StreamTarget, child};
 use super::metadata::{Metadata, ModuleMeta};
+use super::nested;
 use super::operation;
 use super::path::Path;
 pub use super::route::{Column, LookupBy, Route, Source};
@@ -60,6 +61,9 @@ pub fn compile(
     metadata: &Metadata,
 ) -> Result<Mapped, ConfigError> {
     let meta = metadata.get(&target.module).ok_or_else(|| unknown_module(target, metadata))?;
+    if let Some(rows_of) = &target.rows_of {
+        return subform_rows(shape, target, rows_of, meta, metadata);
+    }
     let (pairs, unknown) = match &target.fields {
         Some(rules) => (configured(shape, rules, meta)?, Vec::new()),
         None => by_name(shape, meta),
@@ -79,7 +83,7 @@ pub fn compile(
             not_writable.push(pair.path.to_string());
             continue;
         }
-        columns.push(column(pair, target.nulls, metadata)?);
+        columns.push(column(pair, target.nulls, meta, metadata)?);
     }
     let constants = target.constants.iter().filter(|_| choice.operation != Operation::Delete);
     for (name, value) in constants {
@@ -109,15 +113,14 @@ pub fn compile(
         ));
     }
     columns.sort_by_key(|column| rank(column, &choice.match_on, shape));
-    let bulk = meta.takes_bulk_write()
-        && choice.operation != Operation::Delete
-        && unmapped.is_empty()
-        && columns.iter().all(|column| column.fits_bulk() && finds_parent(column, metadata));
+    let bulk = meta.takes_bulk_write() && choice.operation != Operation::Delete && unmapped.is_empty();
+    let rows = || columns.iter().filter_map(|column| column.rows.as_ref());
+    let adds_rows = rows().any(|rows| rows.match_on.is_empty());
     let route = Route {
         stream: shape.stream.to_owned(),
         module: meta.module.api_name.clone(),
         operation: choice.operation,
-        idempotent: choice.idempotent,
+        idempotent: choice.idempotent && !adds_rows,
         folds_case: choice.folds_case,
         match_on: choice.match_on,
         when,
@@ -140,8 +143,17 @@ pub fn check_names(target: &StreamTarget, metadata: &Metadata) -> Result<(), Con
     let meta = metadata.get(&target.module).ok_or_else(|| unknown_module(target, metadata))?;
     let known =
         |name: &str, pointer: &str| meta.field(name).ok_or_else(|| unknown_field(name, pointer, meta));
+    if let Some(rows_of) = &target.rows_of {
+        let at = child(&target.pointer, "rows_of");
+        known(&rows_of.key, &child(&at, "by"))?;
+        return nested::of_subform(&rows_of.rule, known(&rows_of.field, &child(&at, "field"))?, metadata)
+            .map(drop);
+    }
     for rule in target.fields.iter().flatten() {
         let field = known(&rule.to, &rule.pointer)?;
+        if nested::rows(rule, field, meta, metadata)?.is_some() {
+            continue;
+        }
         match &rule.lookup_by {
             Some(key) if is_user_lookup(field) => drop(users_by(key, rule, metadata)?),
             Some(key) => drop(lookup_by(key, rule, field, metadata)?),
@@ -168,12 +180,50 @@ fn unmapped_mandatory(columns: &[Column], operation: Operation, meta: &ModuleMet
     meta.fields.iter().filter(unmapped).map(|field| field.api_name.clone()).collect()
 }
 
+/// The route of a stream whose rows are rows of a subform of records that are there.
+fn subform_rows(
+    shape: StreamShape<'_>,
+    target: &StreamTarget,
+    rows_of: &RowsOf,
+    meta: &ModuleMeta,
+    metadata: &Metadata,
+) -> Result<Mapped, ConfigError> {
+    let at = child(&target.pointer, "rows_of");
+    let key = meta.field(&rows_of.key).ok_or_else(|| unknown_field(&rows_of.key, &at, meta))?;
+    let field = meta.field(&rows_of.field).ok_or_else(|| unknown_field(&rows_of.field, &at, meta))?;
+    let path = Path::resolve(&rows_of.property, shape.stream, shape.properties, &child(&at, "by"))?;
+    for rule in &rows_of.rule.fields {
+        Path::resolve(&rule.property, shape.stream, shape.properties, &rule.pointer)?;
+    }
+    let rows = nested::of_subform(&rows_of.rule, field, metadata)?;
+    let idempotent = !rows.match_on.is_empty();
+    let columns = vec![
+        Column { source: Source::Property(path), mandatory: false, ..Column::of(key) },
+        Column { source: Source::Record, rows: Some(Box::new(rows)), ..Column::of(field) },
+    ];
+    let route = Route {
+        stream: shape.stream.to_owned(),
+        module: meta.module.api_name.clone(),
+        operation: Operation::Update,
+        idempotent,
+        folds_case: !key.case_sensitive && key.api_name != "id",
+        match_on: vec![rows_of.key.clone()],
+        when: target.when.resolved(shape.stream, shape.properties)?,
+        trigger: target.trigger.clone(),
+        conduct: target.conduct.clone(),
+        mirror: false,
+        columns,
+        key_properties: shape.key_properties.to_vec(),
+        schema: shape.schema.to_owned(),
+        bulk: false,
+    };
+    Ok(Mapped { route, unknown: Vec::new(), not_writable: Vec::new() })
+}
+
 /// Whether a bulk job finds parents by that field: a unique one, or the one the module shows as its name.
-fn finds_parent(column: &Column, metadata: &Metadata) -> bool {
-    let Some(lookup) = &column.lookup else { return true };
-    let field = metadata.get(&lookup.module).and_then(|meta| meta.field(&lookup.field));
-    let name = operation::system_field(&lookup.module).unwrap_or("Name");
-    field.is_some_and(|field| field.unique || field.api_name == "id" || field.api_name == name)
+fn finds_parent(parent: &ModuleMeta, field: &Field) -> bool {
+    let name = operation::system_field(&parent.module.api_name).unwrap_or("Name");
+    field.unique || field.api_name == "id" || field.api_name == name
 }
 
 /// Columns that tell rows apart come first: a bulk result repeats only three.
@@ -187,7 +237,7 @@ fn rank(column: &Column, match_on: &[String], shape: StreamShape<'_>) -> usize {
         (None, true, ..) => 100,
         (None, false, Source::Property(_), Kind::Text | Kind::Integer | Kind::BigInteger) => 101,
         (None, false, Source::Property(_), _) => 102,
-        (None, false, Source::Constant(_), _) => 103,
+        (None, false, Source::Constant(_) | Source::Record, _) => 103,
     }
 }
 
@@ -231,7 +281,12 @@ fn is_ours(property: &str) -> bool {
     property.starts_with("_sdc_") || property == super::report::REJECTED_PROPERTY
 }
 
-fn column(pair: Pair<'_>, nulls: Nulls, metadata: &Metadata) -> Result<Column, ConfigError> {
+pub(super) fn column(
+    pair: Pair<'_>,
+    nulls: Nulls,
+    meta: &ModuleMeta,
+    metadata: &Metadata,
+) -> Result<Column, ConfigError> {
     let Pair { rule, path, field } = pair;
     let mut column = Column {
         source: Source::Property(path),
@@ -240,14 +295,15 @@ fn column(pair: Pair<'_>, nulls: Nulls, metadata: &Metadata) -> Result<Column, C
         check: Check::of(field, metadata.strict_picklists),
         ..Column::of(field)
     };
-    if rule.append && column.kind != Kind::MultiSelect {
+    if rule.append && column.kind != Kind::MultiSelect && field.data_type != DataType::MultiSelectLookup {
         let pointer = child(&rule.pointer, "append");
         return Err(ConfigError::new(
             pointer,
             format!("\"{}\" is not a multi-select picklist", field.api_name),
         ));
     }
-    if let Some(key) = &rule.lookup_by {
+    column.rows = nested::rows(&rule, field, meta, metadata)?;
+    if let Some(key) = rule.lookup_by.as_ref().filter(|_| column.rows.is_none()) {
         if is_user_lookup(field) {
             column.users = Some(users_by(key, &rule, metadata)?);
         } else {
@@ -296,6 +352,7 @@ fn lookup_by(
         module: parent.module.api_name.clone(),
         field: field.api_name.clone(),
         numeric: Kind::of(field).is_number(),
+        findable: finds_parent(parent, field),
         create,
     })
 }

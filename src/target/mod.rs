@@ -26,6 +26,7 @@ pub mod mapping;
 pub mod matching;
 pub mod memory;
 pub mod metadata;
+mod nested;
 pub mod operation;
 pub mod outcome;
 pub mod path;

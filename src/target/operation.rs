@@ -89,7 +89,9 @@ pub(super) fn takes(choice: &Choice, field: &Field) -> bool {
         // What is sent names the record and changes nothing.
         Operation::Delete => return choice.match_on.contains(&field.api_name),
     };
-    taken && !field.virtual_field && !computed
+    // What is written with its record has no value of its own, and is taken all the same.
+    let has_rows = matches!(field.data_type, DataType::Subform | DataType::MultiSelectLookup);
+    taken && (has_rows || !field.virtual_field) && !computed
 }
 
 fn configured_match(

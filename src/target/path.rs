@@ -24,6 +24,12 @@ impl Path {
         Self { property: property.to_owned(), inside: String::new() }
     }
 
+    /// A place in something that no SCHEMA describes: a name, or a pointer like `/address/city`.
+    pub fn free(text: &str) -> Self {
+        let (property, inside) = split(text);
+        Self { property, inside }
+    }
+
     /// The place that a config names: a property, or, where none has that name, a pointer like
     /// `/address/city`.
     ///
@@ -39,14 +45,7 @@ impl Path {
         if known(text) {
             return Ok(Self::plain(text));
         }
-        let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
-        let (property, inside) = match text.strip_prefix('/') {
-            None => (text.to_owned(), String::new()),
-            Some(rest) => match rest.split_once('/') {
-                None => (unescaped(rest), String::new()),
-                Some((first, inside)) => (unescaped(first), format!("/{inside}")),
-            },
-        };
+        let (property, inside) = split(text);
         if known(&property) {
             return Ok(Self { property, inside });
         }
@@ -71,6 +70,18 @@ impl Path {
     /// Whether it is the property itself.
     pub fn is(&self, property: &str) -> bool {
         self.inside.is_empty() && self.property == property
+    }
+}
+
+/// The first step of a pointer, and the rest of it.
+fn split(text: &str) -> (String, String) {
+    let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
+    match text.strip_prefix('/') {
+        None => (text.to_owned(), String::new()),
+        Some(rest) => match rest.split_once('/') {
+            None => (unescaped(rest), String::new()),
+            Some((first, inside)) => (unescaped(first), format!("/{inside}")),
+        },
     }
 }
 

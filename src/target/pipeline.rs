@@ -32,6 +32,7 @@ use super::state::StateGate;
 use super::write::{Writer, Written};
 use crate::protocol::message::{Message, RecordMessage, SchemaMessage};
 use crate::protocol::reader::{self, Chunk, Line};
+use crate::zoho::types::Field;
 
 /// How long calls in the air are waited for when the run is told to stop.
 const GRACE: Duration = Duration::from_secs(4);
@@ -281,7 +282,7 @@ impl<W: Write> Pipeline<W> {
     }
 
     pub(super) async fn push(&mut self, route: Arc<Route>, lane: i64, mut entry: Entry) -> Result<(), Error> {
-        let rejects = self.writer.config.duplicates == Duplicates::Reject;
+        let rejects = self.writer.config.duplicates == Duplicates::Reject && !route.is_of_subform();
         if rejects && self.open.get(&lane).is_some_and(|batch| batch.has_twin(&entry)) {
             entry.step = Step::Decided(Outcome::rejected(
                 "DUPLICATE_DATA",
@@ -337,7 +338,9 @@ impl<W: Write> Pipeline<W> {
         let mut next = 0;
         while next < order.len() {
             if let Some(batch) = self.open.get(&order[next]) {
-                for parent in batch.route.parents() {
+                // Rows of a subform need the records of their own module.
+                let own = batch.route.is_of_subform().then_some(batch.route.module.as_str());
+                for parent in batch.route.parents().chain(own) {
                     let lanes = self.open.iter().filter(|(_, open)| open.route.module == parent);
                     let new: Vec<i64> =
                         lanes.map(|(lane, _)| *lane).filter(|lane| !order.contains(lane)).collect();
@@ -538,20 +541,57 @@ impl<W: Write> Pipeline<W> {
         Ok(())
     }
 
-    /// Reads the metadata that a target needs.
+    /// Reads the metadata that a target needs: of its module, of parents, of modules behind subforms and
+    /// multi-select lookups and of their parents.
     async fn load_for(&mut self, target: &StreamTarget) -> Result<(), Error> {
         self.load(&target.module).await?;
-        let parents: Vec<String> = target
-            .fields
-            .iter()
-            .flatten()
-            .filter(|rule| rule.lookup_by.is_some())
-            .filter_map(|rule| self.metadata.get(&target.module)?.field(&rule.to)?.lookup_module.clone())
-            .collect();
-        for parent in parents {
-            self.load(&parent).await?;
+        let rules: Vec<FieldRule> = target.fields.iter().flatten().cloned().collect();
+        match &target.rows_of {
+            Some(rows_of) => self.load_behind(&target.module, &rows_of.field, &rows_of.rule.fields).await?,
+            None => self.load_parents(&target.module, &rules).await?,
         }
-        self.load_people(target).await
+        for rule in rules.iter().filter(|_| target.rows_of.is_none()) {
+            let nested = rule.rows.as_ref().map(|rows| rows.fields.clone()).unwrap_or_default();
+            self.load_behind(&target.module, &rule.to, &nested).await?;
+        }
+        if target.layout.is_some() {
+            let loaded = self.metadata.load_layouts(&self.writer.client, &target.module).await;
+            let doing = || format!("cannot read the layouts of {}", target.module);
+            loaded.map_err(|error| Error::zoho(doing(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the module behind a subform or multi-select lookup, and the parents of its rows.
+    async fn load_behind(&mut self, module: &str, field: &str, rules: &[FieldRule]) -> Result<(), Error> {
+        let field = self.metadata.get(module).and_then(|meta| meta.field(field));
+        let behind = field.and_then(|field| field.subform_module.clone().or(field.linking_module.clone()));
+        let Some(behind) = behind else { return Ok(()) };
+        self.load(&behind).await?;
+        let fields = self.metadata.get(&behind).map(|meta| meta.fields.clone()).unwrap_or_default();
+        for parent in fields.iter().filter_map(|field| field.lookup_module.as_ref()) {
+            // Links are found by whatever the rule of the list says.
+            if rules.is_empty() && parent != module {
+                self.load(parent).await?;
+            }
+        }
+        self.load_parents(&behind, rules).await
+    }
+
+    /// Reads the modules that lookups by natural key point to, and the users.
+    async fn load_parents(&mut self, module: &str, rules: &[FieldRule]) -> Result<(), Error> {
+        let field =
+            |rule: &FieldRule| self.metadata.get(module).and_then(|meta| meta.field(&rule.to)).cloned();
+        let keyed: Vec<Field> =
+            rules.iter().filter(|rule| rule.lookup_by.is_some()).filter_map(field).collect();
+        for parent in keyed.iter().filter_map(|field| field.lookup_module.as_ref()) {
+            self.load(parent).await?;
+        }
+        if keyed.iter().any(mapping::is_user_lookup) {
+            let loaded = self.metadata.load_users(&self.writer.client).await;
+            loaded.map_err(|error| Error::zoho("cannot read the users", error))?;
+        }
+        Ok(())
     }
 
     async fn route(&mut self, stream: &Stream, name: &str, target: &StreamTarget) -> Result<Route, Error> {
@@ -588,25 +628,6 @@ impl<W: Write> Pipeline<W> {
         }
         tracing::info!("stream \"{name}\" goes to {} ({})", route.module, route.describe());
         Ok(route)
-    }
-
-    /// Reads users and layouts, where a target names some.
-    async fn load_people(&mut self, target: &StreamTarget) -> Result<(), Error> {
-        let client = &self.writer.client;
-        let names_users = |rule: &FieldRule| {
-            let field = self.metadata.get(&target.module).and_then(|meta| meta.field(&rule.to));
-            rule.lookup_by.is_some() && field.is_some_and(mapping::is_user_lookup)
-        };
-        if target.fields.iter().flatten().any(names_users) {
-            let loaded = self.metadata.load_users(client).await;
-            loaded.map_err(|error| Error::zoho("cannot read the users", error))?;
-        }
-        if target.layout.is_some() {
-            let loaded = self.metadata.load_layouts(client, &target.module).await;
-            let doing = || format!("cannot read the layouts of {}", target.module);
-            loaded.map_err(|error| Error::zoho(doing(), error))?;
-        }
-        Ok(())
     }
 
     async fn load(&mut self, module: &str) -> Result<(), Error> {

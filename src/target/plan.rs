@@ -19,6 +19,8 @@ use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
 use super::lookup;
 use super::mapping::{Column, Route};
+use super::nested;
+use super::resolve::{self, Slot};
 use super::write::Effort;
 use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
@@ -70,7 +72,13 @@ struct Kinds {
 }
 
 /// Hashes of natural keys, by column.
-type Keys = Vec<(usize, u64)>;
+type Keys = Vec<(Slot, u64)>;
+
+fn hashed(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
 
 impl Kinds {
     fn of(entry: &Entry, route: &Route) -> Result<Option<Self>, Error> {
@@ -84,10 +92,16 @@ impl Kinds {
         let mut keys = Keys::new();
         for (place, value) in members(&entry.body, route)? {
             columns[place] = true;
-            if route.columns[place].lookup.is_some() && value.get() != "null" {
-                let mut hasher = DefaultHasher::new();
-                value.get().hash(&mut hasher);
-                keys.push((place, hasher.finish()));
+            let column = &route.columns[place];
+            if column.lookup.is_some() && value.get() != "null" {
+                keys.push(((place, None), hashed(value.get())));
+            }
+            let Some(rows) = &column.rows else { continue };
+            for item in nested::items(&value) {
+                for (inner, column) in nested::keyed(rows) {
+                    let key = item.get(&column.field).filter(|key| !key.is_null());
+                    keys.extend(key.map(|key| ((place, Some(inner)), hashed(&key.to_string()))));
+                }
             }
         }
         if let Some(place) = route.tag_place() {
@@ -128,19 +142,27 @@ pub fn members(body: &str, route: &Route) -> Result<Members, Error> {
 }
 
 /// Credits of looking up the distinct keys of some rows; with `only`, of those columns alone.
-fn lookup_credits<'a>(keys: impl Iterator<Item = &'a Keys>, only: impl Fn(usize) -> bool) -> u64 {
-    let mut distinct: BTreeMap<usize, HashSet<u64>> = BTreeMap::new();
+fn lookup_credits<'a>(keys: impl Iterator<Item = &'a Keys>, only: impl Fn(Slot) -> bool) -> u64 {
+    let mut distinct: BTreeMap<Slot, HashSet<u64>> = BTreeMap::new();
     for (place, key) in keys.flatten().filter(|(place, _)| only(*place)) {
         distinct.entry(*place).or_default().insert(*key);
     }
     distinct.values().map(|keys| lookup::price(keys.len())).sum()
 }
 
+/// Whether missing parents of a column are created.
+fn creates(route: &Route, slot: Slot) -> bool {
+    resolve::lookup_at(route, slot).is_some_and(|lookup| lookup.create.is_some())
+}
+
 /// Whether each row of a record call is looked up by its own key.
 fn looks_up_itself(route: &Route, columns: &[bool]) -> bool {
     let by_field =
         route.operation == Operation::Update && route.match_on.first().is_none_or(|name| name != "id");
-    let gives_way = |(column, present): (&Column, &bool)| *present && column.nulls == Nulls::SetIfEmpty;
+    let gives_way = |(column, present): (&Column, &bool)| {
+        let has_rows = column.rows.as_ref().is_some_and(|rows| !rows.match_on.is_empty());
+        *present && (column.nulls == Nulls::SetIfEmpty || has_rows && route.operation != Operation::Insert)
+    };
     by_field || route.looks() || route.columns.iter().zip(columns).any(gives_way)
 }
 
@@ -151,8 +173,7 @@ fn bulk_is_cheaper(file: &[(Unit, Keys)], columns: &[bool], route: &Route) -> bo
     let itself = if looks_up_itself(route, columns) { lookup::price(file.len()) } else { 0 };
     let by_records = record_credits(rows) + itself + lookup_credits(keys(), |_| true);
     // A job finds parents by itself, but makes none.
-    let creates =
-        |place: usize| route.columns[place].lookup.as_ref().is_some_and(|lookup| lookup.create.is_some());
+    let creates = |slot: Slot| creates(route, slot);
     BULK_JOB_CREDITS + lookup_credits(keys(), creates) < by_records
 }
 
@@ -202,8 +223,7 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
         .collect();
     let mut keys: Vec<Keys> = Vec::new();
     let mut themselves = 0;
-    let creates =
-        |place: usize| route.columns[place].lookup.as_ref().is_some_and(|lookup| lookup.create.is_some());
+    let creates = |slot: Slot| creates(route, slot);
     reader.each(|number, entry| -> Result<(), Error> {
         let Some(mut kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
         if by_records.contains(&number) {
@@ -244,7 +264,8 @@ pub(super) fn can_bulk(route: &Route, present: &[bool]) -> bool {
         || route.columns.iter().zip(present).all(|(column, present)| !column.mandatory || *present);
     let matched = route.match_on.iter().all(|field| route.column(field).is_some_and(|place| present[place]));
     // Which automations run can only be said to record calls.
-    let plain = route.bulk && route.trigger.is_none();
+    let fits = |(column, present): (&Column, &bool)| !present || column.fits_bulk();
+    let plain = route.bulk && route.trigger.is_none() && route.columns.iter().zip(present).all(fits);
     plain
         && mandatory
         && (matched || route.looks())
@@ -292,10 +313,11 @@ mod tests {
             module: "Accounts".to_owned(),
             field: "Key".to_owned(),
             numeric: false,
+            findable: true,
             create: create.map(str::to_owned),
         };
         let units = |rows: u32, parents: u32| -> Vec<_> {
-            let keys = |n: u32| vec![(2, u64::from(n % parents))];
+            let keys = |n: u32| vec![((2, None), u64::from(n % parents))];
             (0..rows).map(|n| (vec![n], Kinds { keys: keys(n), ..unit(n, [true; 4]).1 })).collect()
         };
         let ways = |route: &Route, rows, parents| calls(units(rows, parents), route, Method::Auto)[0].way;

@@ -69,7 +69,7 @@ impl Route {
         }
         let mut body = String::with_capacity(256);
         for column in &self.columns {
-            self.append(column, record, &mut body).map_err(refuse)?;
+            append(column, record, &mut body).map_err(refuse)?;
         }
         self.check_mandatory(record).map_err(refuse)?;
         body.push_str(if body.is_empty() { "{}" } else { "}" });
@@ -80,39 +80,6 @@ impl Route {
             Some(hash(&self.key_text(record)))
         };
         Ok(Row { hash: hash(&body), key, match_key, identifier, body })
-    }
-
-    fn append(
-        &self,
-        column: &Column,
-        record: &Map<String, Value>,
-        body: &mut String,
-    ) -> Result<(), Box<Outcome>> {
-        let value = match &column.source {
-            Source::Constant(json) => {
-                open_member(column, body);
-                body.push_str(json);
-                return Ok(());
-            }
-            Source::Property(path) => path.get(record),
-            // Known once the row is in a batch.
-            Source::Tag => return Ok(()),
-        };
-        let Some(value) = value else { return Ok(()) };
-        if value.is_null() && column.nulls != Nulls::Clear {
-            return Ok(());
-        }
-        open_member(column, body);
-        if let (Some(users), Some(email)) = (&column.users, scalar(value).filter(|text| !text.is_empty())) {
-            return write_user(users.id(&email, &column.field)?, body);
-        }
-        let start = body.len();
-        column
-            .kind
-            .write_record(value, body)
-            .map_err(|mismatch| refusal("INVALID_DATA", Some(column.field.clone()), mismatch.to_string()))?;
-        let passed = column.check.pass(&body[start..]);
-        passed.map_err(|wrong| refusal("INVALID_DATA", Some(column.field.clone()), wrong))
     }
 
     /// A new record needs its mandatory fields; whether an upsert makes a new one is Zoho's to say.
@@ -171,7 +138,7 @@ impl Route {
     fn value_of<'a>(&self, field: &str, record: &'a Map<String, Value>) -> Option<&'a Value> {
         match &self.columns.get(self.column(field)?)?.source {
             Source::Property(path) => path.get(record),
-            Source::Constant(_) | Source::Tag => None,
+            Source::Constant(_) | Source::Tag | Source::Record => None,
         }
     }
 
@@ -199,6 +166,56 @@ impl Route {
         }
         text
     }
+}
+
+/// Appends the member of a column, if the record has it.
+///
+/// # Errors
+/// The outcome of a row that Zoho would not take.
+pub(super) fn append(
+    column: &Column,
+    record: &Map<String, Value>,
+    body: &mut String,
+) -> Result<(), Box<Outcome>> {
+    let value = match &column.source {
+        Source::Constant(json) => {
+            open_member(column, body);
+            body.push_str(json);
+            return Ok(());
+        }
+        Source::Property(path) => path.get(record),
+        // Known once the row is in a batch.
+        Source::Tag => return Ok(()),
+        Source::Record => return append_row(column, record, body),
+    };
+    let Some(value) = value else { return Ok(()) };
+    if value.is_null() && (column.nulls != Nulls::Clear || column.rows.is_some()) {
+        return Ok(());
+    }
+    open_member(column, body);
+    if let (Some(users), Some(email)) = (&column.users, scalar(value).filter(|text| !text.is_empty())) {
+        return write_user(users.id(&email, &column.field)?, body);
+    }
+    if let Some(rows) = &column.rows {
+        return rows.write(value, &column.field, body);
+    }
+    let start = body.len();
+    column
+        .kind
+        .write_record(value, body)
+        .map_err(|mismatch| refusal("INVALID_DATA", Some(column.field.clone()), mismatch.to_string()))?;
+    let passed = column.check.pass(&body[start..]);
+    passed.map_err(|wrong| refusal("INVALID_DATA", Some(column.field.clone()), wrong))
+}
+
+/// Appends the record itself as the only row of a subform.
+fn append_row(column: &Column, record: &Map<String, Value>, body: &mut String) -> Result<(), Box<Outcome>> {
+    let Some(rows) = &column.rows else { return Ok(()) };
+    open_member(column, body);
+    body.push('[');
+    rows.write_item(record, body)?;
+    body.push(']');
+    Ok(())
 }
 
 fn write_user(id: &str, body: &mut String) -> Result<(), Box<Outcome>> {

@@ -10,7 +10,6 @@ use super::error::Error;
 use super::ledger::{Call, Way};
 use super::outcome::{Action, Outcome};
 use super::plan::record_credits;
-use super::resolve::plain;
 use super::write::{ByEntry, Effort, Job, Laid, after_resend};
 use crate::zoho::api::records::{RowAnswer, WriteCall};
 
@@ -32,19 +31,7 @@ impl Job<'_> {
             }
             laid.push(one);
         }
-        let ready = self.resolve(laid, call.way, effort).await?;
-        let mut rows = Vec::new();
-        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(ready.len());
-        for one in ready {
-            match one {
-                Ready::Send(row) => {
-                    rows.push(row);
-                    outcomes.push(None);
-                }
-                Ready::Refused(outcome) => outcomes.push(Some(outcome)),
-            }
-        }
-        let answers = if rows.is_empty() { Vec::new() } else { self.send(&mut call, rows, effort).await? };
+        let (outcomes, answers) = self.send_until_answered(&laid, &mut call, effort).await?;
         let mut answers = answers.into_iter();
         let outcomes = outcomes
             .into_iter()
@@ -62,12 +49,47 @@ impl Job<'_> {
         self.done(&call, outcomes).await
     }
 
+    /// Sends rows until Zoho answers, as often as that does no harm. What was found out before is found out
+    /// again each time: a lost answer may have changed it.
+    async fn send_until_answered(
+        &self,
+        laid: &[Laid],
+        call: &mut Call,
+        effort: &mut Effort,
+    ) -> Result<(Vec<Option<Outcome>>, Vec<RowAnswer>), Error> {
+        let mut attempt = 1;
+        loop {
+            let mut rows = Vec::new();
+            let mut outcomes = Vec::with_capacity(laid.len());
+            for ready in self.resolve(laid, call.way, effort).await? {
+                match ready {
+                    Ready::Send(row) => {
+                        rows.push(row);
+                        outcomes.push(None);
+                    }
+                    Ready::Refused(outcome) => outcomes.push(Some(outcome)),
+                }
+            }
+            if rows.is_empty() {
+                return Ok((outcomes, Vec::new()));
+            }
+            match self.send(call, rows, effort).await? {
+                Ok(answers) => return Ok((outcomes, answers)),
+                Err(error) => {
+                    let doing = format!("cannot {} records of {}", verb(call.way), self.batch.route.module);
+                    self.after_failure(call, *error, &doing, attempt).await?;
+                }
+            }
+            attempt += 1;
+        }
+    }
+
     async fn send(
         &self,
         call: &mut Call,
         rows: Vec<Box<RawValue>>,
         effort: &mut Effort,
-    ) -> Result<Vec<RowAnswer>, Error> {
+    ) -> Result<Result<Vec<RowAnswer>, Box<crate::zoho::Error>>, Error> {
         let route = &self.batch.route;
         let write = WriteCall {
             module: route.module.clone(),
@@ -78,36 +100,21 @@ impl Job<'_> {
             rows,
         };
         self.intend(call)?;
-        let mut attempt = 1;
-        loop {
-            effort.calls += 1;
-            effort.credits += record_credits(write.rows.len() as u64);
-            let client = &self.writer.client;
-            let answer = match call.way {
-                Way::Update => client.update(&write).await,
-                Way::Upsert => client.upsert(&write).await,
-                _ => client.insert(&write).await,
-            };
-            match answer {
-                Ok(answers) => return Ok(answers),
-                Err(error) => {
-                    let doing = format!("cannot {} records of {}", verb(call.way), route.module);
-                    self.after_failure(call, error, &doing, attempt).await?;
-                }
-            }
-            attempt += 1;
-        }
+        effort.calls += 1;
+        effort.credits += record_credits(write.rows.len() as u64);
+        let client = &self.writer.client;
+        let answer = match call.way {
+            Way::Update => client.update(&write).await,
+            Way::Upsert => client.upsert(&write).await,
+            _ => client.insert(&write).await,
+        };
+        Ok(answer.map_err(Box::new))
     }
 
     /// The JSON of each row, keys turned into ids.
-    async fn resolve(&self, laid: Vec<Laid>, way: Way, effort: &mut Effort) -> Result<Vec<Ready>, Error> {
-        for (place, column) in self.batch.route.columns.iter().enumerate() {
-            let Some(lookup) = &column.lookup else { continue };
-            // Known already, unless these rows were meant for a bulk job.
-            let keys = laid.iter().filter_map(|one| one.members.get(&place)).map(|raw| plain(raw));
-            self.learn(place, lookup, keys, effort).await?;
-        }
-        let known = self.known(&laid, way, effort).await?;
+    async fn resolve(&self, laid: &[Laid], way: Way, effort: &mut Effort) -> Result<Vec<Ready>, Error> {
+        self.learn_all(laid, effort).await?;
+        let known = self.known(laid, way, effort).await?;
         let parents = self.parents.lock().await;
         let ready = |one: &Laid| match self.body(one, way, &parents, &known) {
             Ok(body) => match RawValue::from_string(body) {

@@ -4,26 +4,59 @@
 //! once; a bulk job resolves by itself and needs this only for parents that are to be created. A row whose
 //! parent is not there is refused with the key named, never sent without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::batch::Step;
 use super::config::{Nulls, Operation};
 use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
 use super::lookup::{Found, Missing, Question, ask};
-use super::mapping::{Column, LookupBy};
+use super::mapping::{Column, LookupBy, Route};
+use super::nested;
 use super::outcome::Outcome;
 use super::plan::{Members, record_credits};
 use super::replay::Change;
+use super::route::Rows;
 use super::write::{Effort, Job, Laid};
-use crate::codec::encode::push_string;
+use crate::codec::encode::{push_string, scalar};
 use crate::zoho::api::records::{MAX_ROWS_PER_WRITE, WriteCall};
 
+/// A column, or a column of the rows that one holds.
+pub(super) type Slot = (usize, Option<usize>);
+
 /// Parents found for a batch, by column.
-pub(super) type Parents = BTreeMap<usize, Found>;
+pub(super) type Parents = BTreeMap<Slot, Found>;
+
+/// How the parents of a column are found, if by a natural key.
+pub(super) fn lookup_at(route: &Route, (place, inner): Slot) -> Option<&LookupBy> {
+    let column = &route.columns[place];
+    match inner {
+        None => column.lookup.as_ref(),
+        Some(inner) => column.rows.as_ref()?.columns[inner].lookup.as_ref(),
+    }
+}
+
+/// All columns whose parents are found by a natural key.
+fn slots(route: &Route) -> Vec<Slot> {
+    let inner = |(place, column): (usize, &Column)| {
+        let nested =
+            column.rows.iter().flat_map(|rows| nested::keyed(rows)).map(|(inner, _)| (place, Some(inner)));
+        let own = column.lookup.iter().map(|_| (place, None));
+        own.chain(nested).collect::<Vec<Slot>>()
+    };
+    route.columns.iter().enumerate().flat_map(inner).collect()
+}
+
+/// The natural keys of a row in a column.
+fn keys_at(laid: &Laid, route: &Route, (place, inner): Slot) -> Vec<String> {
+    let Some(raw) = laid.members.get(&place) else { return Vec::new() };
+    let (Some(inner), Some(rows)) = (inner, &route.columns[place].rows) else { return vec![plain(raw)] };
+    let field = &rows.columns[inner].field;
+    nested::items(raw).iter().filter_map(|item| item.get(field).and_then(scalar)).collect()
+}
 
 /// How often the creation of parents is tried: each time, what is missing is looked up anew.
 const CREATE_ATTEMPTS: u32 = 3;
@@ -34,39 +67,56 @@ pub(super) struct Known {
     /// Place of the column that finds the record.
     key: Option<usize>,
     found: Found,
+    /// The rows they have, by column.
+    rows: BTreeMap<usize, RowsThere>,
 }
+
+/// Rows of a subform that are there: id and key, by record.
+type RowsThere = HashMap<String, Vec<(String, String)>>;
+
+/// Records whose rows are asked for in one query. Source: Zoho CRM API, "COQL, Limitations".
+const PARENTS_PER_QUERY: usize = 50;
+
+/// Rows of one page, for one credit.
+const ROWS_PER_QUERY: u32 = 200;
 
 impl Job<'_> {
     /// Finds the parents that the calls of a batch need, all at once.
     pub(super) async fn find_parents(&self, calls: &[Call], effort: &mut Effort) -> Result<(), Error> {
-        for (place, column) in self.batch.route.columns.iter().enumerate() {
-            let Some(lookup) = &column.lookup else { continue };
+        let route = &self.batch.route;
+        for slot in slots(route) {
+            let creates = lookup_at(route, slot).is_some_and(|lookup| lookup.create.is_some());
             let needed = |call: &&Call| {
                 let open = matches!(call.progress, Progress::Planned | Progress::Intent);
-                open && (!call.way.is_bulk() || lookup.create.is_some())
+                open && (!call.way.is_bulk() || creates)
             };
             let mut keys = Vec::new();
             for unit in calls.iter().filter(needed).flat_map(|call| &call.units) {
-                keys.extend(self.key_of(unit, place).await?);
+                keys.extend(keys_at(&self.lay(unit).await?, route, slot));
                 if keys.len() >= KEYS_AT_ONCE {
-                    self.learn(place, lookup, std::mem::take(&mut keys), effort).await?;
+                    self.learn(slot, std::mem::take(&mut keys), effort).await?;
                 }
             }
-            self.learn(place, lookup, keys, effort).await?;
+            self.learn(slot, keys, effort).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds the parents of rows that were meant for a bulk job; those of others are known already.
+    pub(super) async fn learn_all(&self, laid: &[Laid], effort: &mut Effort) -> Result<(), Error> {
+        let route = &self.batch.route;
+        for slot in slots(route) {
+            let keys: Vec<String> = laid.iter().flat_map(|one| keys_at(one, route, slot)).collect();
+            self.learn(slot, keys, effort).await?;
         }
         Ok(())
     }
 
     /// Asks for parents that are not known yet, and creates those that are to be.
-    pub(super) async fn learn(
-        &self,
-        place: usize,
-        lookup: &LookupBy,
-        keys: impl IntoIterator<Item = String>,
-        effort: &mut Effort,
-    ) -> Result<(), Error> {
+    async fn learn(&self, slot: Slot, keys: Vec<String>, effort: &mut Effort) -> Result<(), Error> {
+        let Some(lookup) = lookup_at(&self.batch.route, slot) else { return Ok(()) };
         let mut parents = self.parents.lock().await;
-        let found = parents.entry(place).or_default();
+        let found = parents.entry(slot).or_default();
         let unknown = found.unknown(keys);
         if unknown.is_empty() {
             return Ok(());
@@ -146,36 +196,80 @@ impl Job<'_> {
         Ok(laid.members.get(&place).map(|raw| plain(raw)).filter(|key| !key.is_empty()))
     }
 
-    /// Looks up the records themselves: those of an update that is not by id, and those whose values decide
-    /// what is sent.
+    /// Looks up the records themselves: those of an update that is not by id, and those whose values or rows
+    /// decide what is sent.
     pub(super) async fn known(&self, laid: &[Laid], way: Way, effort: &mut Effort) -> Result<Known, Error> {
         let route = &self.batch.route;
         // A look has seen to it.
         let looked = route.looks() && way != Way::Upsert;
-        let key = route.match_on.first().and_then(|field| route.column(field));
-        let Some(key) = key.filter(|_| !looked) else {
-            return Ok(Known::default());
+        let present = |place: usize| laid.iter().any(|one| one.members.contains_key(&place));
+        let columns = || route.columns.iter().enumerate().filter(|(place, _)| present(*place));
+        let rows = |column: &Column| column.rows.as_ref().is_some_and(|rows| !rows.match_on.is_empty());
+        let rows: Vec<usize> = match way {
+            Way::Insert => Vec::new(),
+            _ => columns().filter(|(_, column)| rows(column)).map(|(place, _)| place).collect(),
         };
-        let gives_way = |place: &usize| route.columns[*place].nulls == Nulls::SetIfEmpty;
-        let more: Vec<String> = (0..route.columns.len())
-            .filter(|place| gives_way(place) && laid.iter().any(|one| one.members.contains_key(place)))
-            .map(|place| route.columns[place].field.clone())
+        let more: Vec<String> = columns()
+            .filter(|(_, column)| column.nulls == Nulls::SetIfEmpty && !looked)
+            .map(|(_, column)| column.field.clone())
             .collect();
-        let column = &route.columns[key];
-        let by_field = way == Way::Update && column.field != "id" && route.operation == Operation::Update;
-        if !by_field && more.is_empty() {
-            return Ok(Known::default());
+        let key = route.match_on.first().and_then(|field| route.column(field)).filter(|_| !looked);
+        let by_field = |place: usize| way == Way::Update && route.columns[place].field != "id";
+        let mut known = Known { key, ..Known::default() };
+        if let Some(place) = key
+            && (by_field(place) && route.operation == Operation::Update
+                || !more.is_empty()
+                || !rows.is_empty())
+        {
+            let column = &route.columns[place];
+            let question = Question {
+                module: &route.module,
+                field: &column.field,
+                numeric: column.kind.is_number() && column.field != "id",
+                more: &more,
+            };
+            let keys = known
+                .found
+                .unknown(laid.iter().filter_map(|one| one.members.get(&place)).map(|raw| plain(raw)));
+            ask(&self.writer.client, question, &keys, &mut known.found, effort).await?;
         }
-        let question = Question {
-            module: &route.module,
-            field: &column.field,
-            numeric: column.kind.is_number(),
-            more: &more,
-        };
-        let mut found = Found::default();
-        let keys = found.unknown(laid.iter().filter_map(|one| one.members.get(&key)).map(|raw| plain(raw)));
-        ask(&self.writer.client, question, &keys, &mut found, effort).await?;
-        Ok(Known { key: Some(key), found })
+        for place in rows {
+            let ids: Vec<String> =
+                laid.iter().filter_map(|one| self.id_of(one, &known).ok().flatten()).collect();
+            let column = &route.columns[place];
+            if let Some(rows) = &column.rows {
+                let found = self.rows_there(rows, &ids, effort).await?;
+                known.rows.insert(place, found);
+            }
+        }
+        Ok(known)
+    }
+
+    /// The rows that records have in a subform or linking module, by record.
+    async fn rows_there(&self, rows: &Rows, ids: &[String], effort: &mut Effort) -> Result<RowsThere, Error> {
+        let mut there = RowsThere::new();
+        for some in ids.chunks(PARENTS_PER_QUERY) {
+            let mut last = String::from("0");
+            loop {
+                let query = rows_query(rows, some, &last);
+                let page = self.writer.client.coql(&query, ROWS_PER_QUERY).await.map_err(|error| {
+                    Error::zoho(format!("cannot look up the rows of {}", rows.module), error)
+                })?;
+                effort.credits += 1;
+                for record in &page.records {
+                    let Ok(row) = serde_json::from_str::<Map<String, Value>>(record.get()) else { continue };
+                    let parent = row.get(&rows.parent).and_then(|parent| parent.get("id")).and_then(scalar);
+                    if let (Some(id), Some(parent)) = (row.get("id").and_then(scalar), parent) {
+                        last.clone_from(&id);
+                        there.entry(parent).or_default().push((id, rows.key(&row).unwrap_or_default()));
+                    }
+                }
+                if !page.more_records || page.records.is_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(there)
     }
 
     /// Puts ids in the place of keys and leaves out what must give way; the JSON of the row.
@@ -196,14 +290,22 @@ impl Job<'_> {
             push_member("id", &mut body);
             push_string(id, &mut body);
         }
-        let own = if by_id.is_some() { None } else { self.own_id(laid, known)? };
+        let own = self.id_of(laid, known)?;
         let there = own.as_deref().and_then(|id| known.found.record(id));
         for (place, raw) in &laid.members {
             let column = &route.columns[*place];
-            if let Some(lookup) = &column.lookup {
+            if let Some(rows) = &column.rows {
                 push_member(&column.field, &mut body);
-                push_parent(column, lookup, &plain(raw), parents.get(place), &mut body)?;
-            } else if known.key == Some(*place) && way == Way::Update && by_id.is_none() {
+                let there = own.as_ref().and_then(|id| known.rows.get(place)?.get(id));
+                push_rows(*place, rows, raw, parents, there, &mut body)?;
+            } else if let Some(lookup) = &column.lookup {
+                push_member(&column.field, &mut body);
+                push_parent(&column.field, lookup, &plain(raw), parents.get(&(*place, None)), &mut body)?;
+            } else if known.key == Some(*place)
+                && way == Way::Update
+                && by_id.is_none()
+                && column.field != "id"
+            {
                 let module = &route.module;
                 let missing =
                     || Box::new(Missing::None.outcome(&column.field, module, &column.field, &plain(raw)));
@@ -221,8 +323,14 @@ impl Job<'_> {
         Ok(body)
     }
 
-    /// The id of the record that a row goes to, where it was looked up and is there.
-    fn own_id(&self, laid: &Laid, known: &Known) -> Result<Option<String>, Box<Outcome>> {
+    /// The id of the record that a row goes to, where it is known and there.
+    fn id_of(&self, laid: &Laid, known: &Known) -> Result<Option<String>, Box<Outcome>> {
+        if let Step::Change(Change::ById(id)) = &laid.first.step {
+            return Ok(Some(id.clone()));
+        }
+        if let Some(id) = &laid.id {
+            return Ok(Some(id.clone()));
+        }
         let Some((place, raw)) = known.key.and_then(|place| Some((place, laid.members.get(&place)?))) else {
             return Ok(None);
         };
@@ -241,8 +349,58 @@ impl Job<'_> {
 /// Keys held in memory before they are asked for.
 const KEYS_AT_ONCE: usize = 25_000;
 
+/// Appends the rows of a subform: those that are there with their ids, the others as new ones.
+fn push_rows(
+    place: usize,
+    rows: &Rows,
+    raw: &RawValue,
+    parents: &Parents,
+    there: Option<&Vec<(String, String)>>,
+    body: &mut String,
+) -> Result<(), Box<Outcome>> {
+    let mut resolved = nested::Items::new();
+    for mut item in nested::items(raw) {
+        for (inner, column) in nested::keyed(rows) {
+            let Some(lookup) = &column.lookup else { continue };
+            let Some(key) = item.get(&column.field).and_then(scalar) else { continue };
+            let mut id = String::new();
+            push_parent(&column.field, lookup, &key, parents.get(&(place, Some(inner))), &mut id)?;
+            item.insert(column.field.clone(), serde_json::from_str(&id).unwrap_or_default());
+        }
+        resolved.push(item);
+    }
+    let mut left: Vec<&(String, String)> = there.into_iter().flatten().collect();
+    let mut list: Vec<Value> = Vec::new();
+    for mut item in nested::merged(rows, resolved) {
+        let known = rows.key(&item).and_then(|key| left.iter().position(|(_, there)| *there == key));
+        if let Some(at) = known {
+            item.insert("id".to_owned(), left.remove(at).0.clone().into());
+        }
+        list.push(item.into());
+    }
+    if rows.delete_others {
+        list.extend(left.iter().map(|(id, _)| serde_json::json!({"id": id, "_delete": null})));
+    }
+    body.push_str(&Value::from(list).to_string());
+    Ok(())
+}
+
+/// The query for the rows of some records.
+fn rows_query(rows: &Rows, parents: &[String], after: &str) -> String {
+    let mut fields = vec!["id", rows.parent.as_str()];
+    fields.extend(rows.match_on.iter().map(String::as_str).filter(|name| *name != rows.parent));
+    let ids: Vec<String> = parents.iter().map(|id| format!("'{id}'")).collect();
+    format!(
+        "select {} from {} where ({} in ({}) and id > {after}) order by id asc limit {ROWS_PER_QUERY}",
+        fields.join(", "),
+        rows.module,
+        rows.parent,
+        ids.join(", ")
+    )
+}
+
 fn push_parent(
-    column: &Column,
+    field: &str,
     lookup: &LookupBy,
     key: &str,
     found: Option<&Found>,
@@ -260,7 +418,7 @@ fn push_parent(
             Ok(())
         }
         Err(missing) => {
-            let mut outcome = missing.outcome(&column.field, &lookup.module, &lookup.field, key);
+            let mut outcome = missing.outcome(field, &lookup.module, &lookup.field, key);
             if let (Some(text), Some(why)) =
                 (&mut outcome.message, found.and_then(|found| found.refusal(key)))
             {
@@ -296,7 +454,7 @@ pub(super) fn push_member(name: &str, body: &mut String) {
 fn push_appended(members: &Members, columns: &[Column], body: &mut String) {
     let mut list = String::from("{");
     for (place, raw) in members {
-        if columns[*place].append && raw.get() != "null" {
+        if columns[*place].append && columns[*place].rows.is_none() && raw.get() != "null" {
             push_member(&columns[*place].field, &mut list);
             list.push_str("true");
         }

@@ -75,6 +75,9 @@ pub struct Column {
     /// What the field can hold.
     #[serde(default)]
     pub check: Check,
+    /// For a subform or a multi-select lookup: how its rows are written.
+    #[serde(default)]
+    pub rows: Option<Box<Rows>>,
     /// Whether a new record needs it.
     pub mandatory: bool,
 }
@@ -89,6 +92,23 @@ pub enum Source {
     Constant(String),
     /// The mark of batch and line.
     Tag,
+    /// The whole record, as one row of a subform.
+    Record,
+}
+
+/// How the rows of a subform or linking module are written with their record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rows {
+    /// API name of the module that holds the rows.
+    pub module: String,
+    /// Its lookup to the record.
+    pub parent: String,
+    /// The fields sent.
+    pub columns: Vec<Column>,
+    /// Fields that find a row again among those the record has; without any, every row is new.
+    pub match_on: Vec<String>,
+    /// Whether rows that are not sent are removed.
+    pub delete_others: bool,
 }
 
 /// A parent found by a field of its own instead of its id.
@@ -100,6 +120,9 @@ pub struct LookupBy {
     pub field: String,
     /// Whether its values are numbers.
     pub numeric: bool,
+    /// Whether a bulk job finds parents by that field.
+    #[serde(default)]
+    pub findable: bool,
     /// Parents that are not there are created: the fields they get besides their key, as a JSON object.
     #[serde(default)]
     pub create: Option<String>,
@@ -117,6 +140,7 @@ impl Column {
             nulls: Nulls::Clear,
             append: false,
             check: Check::of(field, false),
+            rows: None,
             mandatory: field.system_mandatory,
         }
     }
@@ -124,7 +148,8 @@ impl Column {
     /// Whether a CSV cell can say what is to be done: nested values and what depends on the value that
     /// is there take record calls.
     pub fn fits_bulk(&self) -> bool {
-        self.kind != Kind::Nested && !self.append && self.nulls != Nulls::SetIfEmpty
+        let findable = self.lookup.as_ref().is_none_or(|lookup| lookup.findable);
+        self.kind != Kind::Nested && !self.append && self.nulls != Nulls::SetIfEmpty && findable
     }
 }
 
@@ -141,11 +166,23 @@ impl Route {
 
     /// Modules whose rows have to be written before those of this route.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
-        self.columns
-            .iter()
+        let own = self.columns.iter();
+        let nested =
+            self.columns.iter().filter_map(|column| column.rows.as_ref()).flat_map(|rows| &rows.columns);
+        own.chain(nested)
             .filter_map(|column| column.lookup.as_ref())
             .map(|lookup| lookup.module.as_str())
             .filter(|module| *module != self.module)
+    }
+
+    /// Whether the stream's rows are rows of a subform of records that another stream writes.
+    pub fn is_of_subform(&self) -> bool {
+        self.columns.iter().any(|column| column.source == Source::Record)
+    }
+
+    /// Whether sending a row twice adds rows to a subform twice.
+    pub fn adds_rows(&self) -> bool {
+        self.columns.iter().filter_map(|column| column.rows.as_ref()).any(|rows| rows.match_on.is_empty())
     }
 
     /// Whether the ledger remembers from run to run what was written to each key.

@@ -19,6 +19,8 @@ use super::config::{Method, TargetConfig};
 use super::error::Error;
 use super::ledger::{Call, Ledger, Note, Progress, RowRecord, StoredBatch, Unit, Way};
 use super::mapping::Route;
+use super::mapping::Source;
+use super::nested;
 use super::outcome::{Action, Outcome};
 use super::plan::{self, Members};
 use super::rehearsal;
@@ -271,7 +273,7 @@ impl Job<'_> {
 
     /// Whether sending the rows of a call again does no harm.
     pub fn may_repeat(&self, way: Way) -> bool {
-        way.is_harmless() || self.batch.route.idempotent
+        way.is_harmless() && !self.batch.route.adds_rows() || self.batch.route.idempotent
     }
 
     /// Notes in the ledger that the call is about to be sent, unless the run is told to stop.
@@ -318,7 +320,13 @@ impl Job<'_> {
         let mut unchanged = first.unchanged.clone();
         for &number in &unit[1..] {
             let entry = reader.entry(number)?;
-            members.extend(plan::members(&entry.body, &self.batch.route)?);
+            for (place, later) in plan::members(&entry.body, &self.batch.route)? {
+                // Rows of a subform that came one by one belong together.
+                let of_subform = self.batch.route.columns[place].source == Source::Record;
+                let both =
+                    members.get(&place).filter(|_| of_subform).and_then(|one| nested::joined(one, &later));
+                members.insert(place, both.unwrap_or(later));
+            }
             unchanged.retain(|place| entry.unchanged.contains(place));
         }
         if let Some(place) = self.batch.route.tag_place() {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use read::child;
 use read::{flag, not_one_of, number, percent, seconds, text};
-pub use stream::{FieldRule, Nulls, Operation, StreamTarget};
+pub use stream::{FieldRule, Nulls, Operation, RowsOf, RowsRule, StreamTarget};
 
 /// Settings of one target run.
 #[derive(Debug, Clone, PartialEq)]

@@ -81,6 +81,8 @@ pub struct StreamTarget {
     pub constants: Map<String, Value>,
     /// What an explicit null does, where the field does not say it.
     pub nulls: Nulls,
+    /// Whether the rows are rows of a subform of that module.
+    pub rows_of: Option<RowsOf>,
     /// Name or id of the layout that records get.
     pub layout: Option<String>,
     /// Which automations run; `None` means what the whole config says.
@@ -102,6 +104,7 @@ impl StreamTarget {
             fields: None,
             constants: Map::new(),
             nulls: Nulls::Clear,
+            rows_of: None,
             layout: None,
             trigger: None,
             conduct: Conduct::default(),
@@ -125,8 +128,36 @@ pub struct FieldRule {
     pub nulls: Option<Nulls>,
     /// For a multi-select picklist: options are added to those the record has.
     pub append: bool,
+    /// For a subform: how the rows in the property's list are written.
+    pub rows: Option<RowsRule>,
     /// JSON pointer of the rule, for errors.
     pub pointer: String,
+}
+
+/// How rows of a subform are written.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RowsRule {
+    /// Which member of a row goes to which field of the subform.
+    pub fields: Vec<FieldRule>,
+    /// Fields that find a row again among those the record has; without any, every row is a new one.
+    pub match_on: Vec<String>,
+    /// Whether rows that are not in the list are removed.
+    pub delete_others: bool,
+    /// JSON pointer of the rule, for errors.
+    pub pointer: String,
+}
+
+/// For a stream whose rows are rows of a subform: where they belong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowsOf {
+    /// The subform's field in the module.
+    pub field: String,
+    /// The property that holds the record's key.
+    pub property: String,
+    /// The field that has this key.
+    pub key: String,
+    /// How the rows are written.
+    pub rule: RowsRule,
 }
 
 impl FieldRule {
@@ -139,6 +170,7 @@ impl FieldRule {
             create_missing: None,
             nulls: None,
             append: false,
+            rows: None,
             pointer,
         }
     }
@@ -162,8 +194,18 @@ pub(super) fn streams(value: Option<&Value>) -> Result<BTreeMap<String, Vec<Stre
     Ok(streams)
 }
 
-const STREAM_KEYS: [&str; 9] =
-    ["module", "when", "operation", "match_on", "fields", "constants", "nulls", "layout", "trigger"];
+const STREAM_KEYS: [&str; 10] = [
+    "module",
+    "when",
+    "operation",
+    "match_on",
+    "fields",
+    "constants",
+    "nulls",
+    "rows_of",
+    "layout",
+    "trigger",
+];
 
 fn stream_target(stream: &str, value: &Value, pointer: &str) -> Result<StreamTarget> {
     let keys = object(value, pointer)?;
@@ -184,6 +226,7 @@ fn stream_target(stream: &str, value: &Value, pointer: &str) -> Result<StreamTar
             Some(value) => object(value, &child(pointer, "constants"))?.clone(),
         },
         nulls: Nulls::read(nulls, &nulls_pointer)?.unwrap_or_default(),
+        rows_of: rows_of(keys, pointer)?,
         layout: text("layout")?.map(str::to_owned),
         trigger: trigger(keys.get("trigger"), &child(pointer, "trigger"))?,
         conduct: Conduct::from_json(keys, pointer)?,
@@ -248,7 +291,7 @@ fn fields(value: Option<&Value>, pointer: &str) -> Result<Option<Vec<FieldRule>>
     Ok(Some(rules))
 }
 
-const FIELD_KEYS: [&str; 5] = ["to", "match", "create_missing", "nulls", "append"];
+const FIELD_KEYS: [&str; 6] = ["to", "match", "create_missing", "nulls", "append", "rows"];
 
 fn field_rule(property: &str, value: &Value, pointer: String) -> Result<FieldRule> {
     let keys = match value {
@@ -277,8 +320,66 @@ fn field_rule(property: &str, value: &Value, pointer: String) -> Result<FieldRul
         create_missing,
         nulls: Nulls::read(keys.get("nulls"), &child(&pointer, "nulls"))?,
         append: flag_at(keys.get("append"), &child(&pointer, "append"))?,
+        rows: rows_rule(keys.get("rows"), &child(&pointer, "rows"))?,
         ..FieldRule::plain(property, &to, pointer)
     })
+}
+
+const ROWS_KEYS: [&str; 3] = ["fields", "match_on", "others"];
+
+fn rows_rule(value: Option<&Value>, pointer: &str) -> Result<Option<RowsRule>> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    let keys = object(value, pointer)?;
+    known_keys(keys, &ROWS_KEYS, pointer, "the rows of a subform")?;
+    let delete_others = match text_at(keys.get("others"), &child(pointer, "others"))? {
+        None | Some("keep") => false,
+        Some("delete") => true,
+        Some(other) => return Err(not_one_of(&child(pointer, "others"), other, "keep, delete")),
+    };
+    let rule = RowsRule {
+        fields: fields(keys.get("fields"), &child(pointer, "fields"))?.unwrap_or_default(),
+        match_on: texts(keys.get("match_on"), &child(pointer, "match_on"), "field names")?,
+        delete_others,
+        pointer: pointer.to_owned(),
+    };
+    if rule.fields.is_empty() {
+        return Err(ConfigError::new(child(pointer, "fields"), "the rows need fields"));
+    }
+    if rule.delete_others && rule.match_on.is_empty() {
+        return Err(ConfigError::new(child(pointer, "others"), "other rows are known only by `match_on`"));
+    }
+    Ok(Some(rule))
+}
+
+/// `{"field": subform, "by": {property: field of the module}}`; fields and match are those of the stream.
+fn rows_of(entry: &Map<String, Value>, pointer: &str) -> Result<Option<RowsOf>> {
+    let Some(value) = entry.get("rows_of").filter(|value| !value.is_null()) else { return Ok(None) };
+    let at = child(pointer, "rows_of");
+    let keys = object(value, &at)?;
+    known_keys(keys, &["field", "by"], &at, "`rows_of`")?;
+    let by = object(keys.get("by").unwrap_or(&Value::Null), &child(&at, "by"))?;
+    let mut by = by.iter();
+    let (Some((property, key)), None) = (by.next(), by.next()) else {
+        return Err(ConfigError::new(
+            child(&at, "by"),
+            "names one property and the field that has its value",
+        ));
+    };
+    let rule = RowsRule {
+        fields: fields(entry.get("fields"), &child(pointer, "fields"))?.unwrap_or_default(),
+        match_on: texts(entry.get("match_on"), &child(pointer, "match_on"), "field names")?,
+        delete_others: false,
+        pointer: pointer.to_owned(),
+    };
+    if rule.fields.is_empty() {
+        return Err(ConfigError::new(child(pointer, "fields"), "the rows need fields"));
+    }
+    Ok(Some(RowsOf {
+        field: need_text(keys.get("field"), &child(&at, "field"))?,
+        property: property.clone(),
+        key: need_text(Some(key), &child(&child(&at, "by"), property))?,
+        rule,
+    }))
 }
 
 /// `true`, or the fields that a created parent gets besides its key.

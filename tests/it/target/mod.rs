@@ -7,6 +7,7 @@
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `deletes`: what is deleted, and what did not change.
+//! - `nested`: rows inside of a record.
 //! - `plan`: what a dry run says, and what a run then does.
 //! - `look`: records found by several fields and compared first.
 //! - `results`: outcomes from result files at their worst.
@@ -20,6 +21,7 @@ mod files;
 mod look;
 mod lookups;
 mod mapping;
+mod nested;
 mod plan;
 mod results;
 mod rows;
