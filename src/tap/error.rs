@@ -115,6 +115,18 @@ pub enum Error {
         /// Passes made.
         passes: u32,
     },
+    /// More rows of one second than the records API lists, and nothing else reads the stream.
+    #[error(
+        "more than {reach} records of stream `{stream}` were modified at {second}, and the records API lists no more of one second"
+    )]
+    Crowded {
+        /// The stream.
+        stream: String,
+        /// The second.
+        second: String,
+        /// Rows that it lists.
+        reach: u64,
+    },
     /// The state handed over cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -165,6 +177,7 @@ impl Diagnostic for Error {
             | Self::Archive { .. }
             | Self::RowCount { .. }
             | Self::Decode { .. }
+            | Self::Crowded { .. }
             | Self::Restless { .. } => ErrorClass::Data,
             Self::Interrupted | Self::TrialDone => ErrorClass::Interrupted,
         }
@@ -179,6 +192,10 @@ impl Diagnostic for Error {
                 Some(name) => format!("did you mean `{name}`? run discovery again to see all streams"),
                 None => "run discovery again: the module may be deleted or hidden from this user".into(),
             }),
+            Self::Crowded { .. } => Some(
+                "set `method` to `auto` and deselect the fields that only the records API delivers: COQL and Bulk Read know no such limit"
+                    .into(),
+            ),
             Self::NoKey { .. } => Some("run discovery again and select from what it writes".into()),
             Self::PolicyOnKey { field, .. } => Some(format!(
                 "name other fields, or put a rule with `\"fields\": [\"{field}\"], \"action\": \"keep\"` before it"

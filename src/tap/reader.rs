@@ -10,7 +10,7 @@ use super::output::StreamOutput;
 use super::plan::{StreamPlan, Way};
 use super::planner::{Expected, Offers, expect};
 use super::slices::Learned;
-use super::state::{Bookmark, Bounds, Progress, Window, text};
+use super::state::{Bookmark, Bounds, Progress, text};
 use super::{bulk, incremental, list, wide};
 use crate::protocol::catalog::CatalogEntry;
 use crate::zoho::api::records::Page;
@@ -52,19 +52,20 @@ impl<'a> Reading<'a> {
         let done = bookmark.replication_key_value;
         let fresh = Progress::new(window, fields.clone());
         let progress = match bookmark.in_progress {
-            Some(progress) if progress.fields == fields => {
-                tracing::info!(stream = plan.stream, "goes on where the run before it stopped");
-                progress
-            }
-            Some(progress) => {
-                tracing::warn!(
-                    stream = plan.stream,
-                    "the selected fields changed since the unfinished run: it begins again"
-                );
-                let window = Window { from: progress.window.from, ..fresh.window };
-                Progress { window, ..fresh }
-            }
             None => fresh,
+            Some(unfinished) => match reason_to_begin_again(&unfinished, &fresh, done) {
+                None => {
+                    tracing::info!(stream = plan.stream, "goes on where the run before it stopped");
+                    unfinished
+                }
+                Some(reason) => {
+                    tracing::warn!(
+                        stream = plan.stream,
+                        "{reason} since the unfinished run: it begins again"
+                    );
+                    fresh
+                }
+            },
         };
         if let Some(done) = done.filter(|done| *done > now) {
             tracing::warn!(
@@ -99,6 +100,20 @@ impl<'a> Reading<'a> {
     fn to_value(&self, bookmark: Bookmark) -> Value {
         bookmark.to_value(self.plan.replication_key.as_deref())
     }
+}
+
+/// Why what is left of an unfinished reading would not do, if so.
+fn reason_to_begin_again(
+    unfinished: &Progress,
+    fresh: &Progress,
+    done: Option<DateTime<Utc>>,
+) -> Option<&'static str> {
+    if unfinished.fields != fresh.fields {
+        return Some("the selected fields changed");
+    }
+    // The bookmark it would leave covers everything since the start; `None` is the first record.
+    let moved_back = done.is_none() && fresh.window.from < unfinished.window.from;
+    moved_back.then_some("`start_date` moved back")
 }
 
 /// Reads the module of a stream; answers by which ways.

@@ -62,7 +62,7 @@ pub struct Progress {
 pub struct Span {
     /// The last that belongs to it; none: everything that follows.
     pub up_to: Option<Edge>,
-    /// Its jobs; none yet if empty.
+    /// Its jobs, created for what follows the span before it; none yet if empty.
     pub jobs: Vec<String>,
     /// Rows of their result that are out.
     pub rows_out: u64,
@@ -168,15 +168,29 @@ impl Progress {
             value["created_from"] = text(time).into();
         }
         if !self.spans.is_empty() {
-            value["windows"] = self.spans.iter().map(Span::to_value).collect();
+            let starts = self.spans.iter().map(|span| span.up_to.clone());
+            let starts = [self.start()].into_iter().chain(starts);
+            value["windows"] =
+                self.spans.iter().zip(starts).map(|(span, start)| span.to_value(start)).collect();
         }
         value
+    }
+
+    /// Where the first span begins.
+    fn start(&self) -> Option<Edge> {
+        self.after_id.clone().map(Edge::Id).or(self.created_from.map(Edge::Created))
     }
 }
 
 impl Span {
-    fn to_value(&self) -> Value {
+    /// With jobs, it also says where it begins: they hold nothing that stands before.
+    fn to_value(&self, start: Option<Edge>) -> Value {
         let mut value = Map::new();
+        match start.filter(|_| !self.jobs.is_empty()) {
+            Some(Edge::Id(id)) => drop(value.insert("after_id".into(), id.into())),
+            Some(Edge::Created(time)) => drop(value.insert("created_from".into(), text(time).into())),
+            None => {}
+        }
         match &self.up_to {
             Some(Edge::Id(id)) => drop(value.insert("up_to_id".into(), id.as_str().into())),
             Some(Edge::Created(time)) => drop(value.insert("created_before".into(), text(*time).into())),
@@ -310,17 +324,20 @@ impl<'a> Place<'a> {
 
     /// Windows that would leave out or repeat what lies between them are no state of ours.
     fn check(&self, progress: &Progress) -> Result<(), StateError> {
-        let mut before = match (&progress.after_id, progress.created_from) {
-            (Some(_), Some(_)) => {
-                return Err(self.at("created_from").error("absent where there is an `after_id`"));
-            }
-            (id, time) => id.clone().map(Edge::Id).or(time.map(Edge::Created)),
-        };
+        if progress.after_id.is_some() && progress.created_from.is_some() {
+            return Err(self.at("created_from").error("absent where there is an `after_id`"));
+        }
+        let mut before = progress.start();
         for (at, span) in (1..).zip(&progress.spans) {
             let place = Place { pointer: format!("{}/windows/{}", self.pointer, at - 1), value: self.value };
             let place = Place { value: &self.value["windows"][at - 1], ..place };
             if span.up_to.is_none() != (at == progress.spans.len()) {
                 return Err(place.error("a window with an end, or the last one, without"));
+            }
+            let begins = place.at("after_id").id()?.map(Edge::Id);
+            let begins = begins.or(place.at("created_from").instant()?.map(Edge::Created));
+            if self.value["windows"].is_array() && !span.jobs.is_empty() && begins != before {
+                return Err(place.error("a window whose jobs begin where the one before it ends"));
             }
             let follows = match (&before, &span.up_to) {
                 (_, None) | (None, _) => true,
@@ -421,7 +438,8 @@ mod tests {
         for good in [
             json!({"windows": []}),
             json!({"after_id": "9", "windows": [{"up_to_id": "10"}, {}]}),
-            json!({"created_from": "2026-01-01T00:00:00Z", "windows": [{"job_ids": ["7"]}], "mine": 1}),
+            json!({"created_from": "2026-01-01T00:00:00Z", "mine": 1,
+                "windows": [{"created_from": "2026-01-01T00:00:00Z", "job_ids": ["7"]}]}),
         ] {
             assert!(read(good.clone()).is_ok(), "{good}");
         }
@@ -441,6 +459,8 @@ mod tests {
             (json!({"windows": [{"job_ids": [7]}]}), "windows/0/job_ids/0"),
             (json!({"windows": [{"job_ids": ["7"], "rows_out": -1}]}), "windows/0/rows_out"),
             (json!({"windows": [{"rows_out": 5}]}), "windows/0/rows_out"),
+            (json!({"after_id": "5", "windows": [{"after_id": "6", "job_ids": ["7"]}]}), "windows/0"),
+            (json!({"after_id": "5", "windows": [{"up_to_id": "6"}, {"job_ids": ["7"]}]}), "windows/1"),
             (json!({"after_id": "1", "created_from": "2026-01-01T00:00:00Z"}), "created_from"),
         ] {
             let error = read(bad.clone()).expect_err("is refused");

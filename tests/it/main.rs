@@ -20,6 +20,7 @@
 //! - `pipes`: the programs in a pipeline: closed pipes, signals, nothing to do.
 //! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
 //! - `regression`: bugs that were there once, each by name.
+//! - `resume`: unfinished readings taken up after settings, fields or states changed.
 //! - `samples`: every file of `sample_configs/`, run as its README says.
 //! - `singer`: what the Meltano SDK and Meltano know beside the protocol: trials, logs, metrics, versions.
 //! - `side_by_side`: streams that are read at the same time.
@@ -56,6 +57,7 @@ mod plan;
 mod policy;
 mod protocol_rules;
 mod regression;
+mod resume;
 mod samples;
 mod side_by_side;
 mod singer;

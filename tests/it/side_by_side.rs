@@ -53,7 +53,7 @@ fn lines_are_whole_and_a_bookmark_follows_its_rows() {
                 }
                 (Some("STATE"), _) => {
                     let bookmark = &message["value"]["bookmarks"][module];
-                    let covered = &bookmark["in_progress"]["rows_out"];
+                    let covered = &bookmark["in_progress"]["windows"][0]["rows_out"];
                     assert!(
                         covered.as_u64().unwrap_or_default() <= rows,
                         "{module}: {rows} rows, {bookmark}"

@@ -4,6 +4,7 @@ use crate::common::context::{TestContext, messages, records};
 use crate::common::killed::Warehouse;
 use serde_json::{Value, json};
 use std::process::Output;
+use std::time::{Duration, Instant};
 use zoho_crm_connector::emulator::Options;
 
 const CREATE: &str = "POST /crm/bulk/v8/read";
@@ -160,5 +161,33 @@ fn rows_of_one_second_come_page_after_page_though_rows_go_meanwhile() {
         assert!(there.len() <= 900 - 20, "{} rows: the rule fired", there.len());
         let missing = there.iter().filter(|row| !warehouse.rows.values().any(|found| found == *row)).count();
         assert_eq!(missing, 0, "tokens {tokens}, numbers {numbers}: {seen}");
+    }
+}
+
+/// Ten modules of a few rows each.
+const TEN: [&str; 10] =
+    ["Leads", "Contacts", "Accounts", "Deals", "Tasks", "Calls", "Products", "Vendors", "Campaigns", "Cases"];
+
+#[test]
+fn the_jobs_of_ten_streams_keep_the_server_busy() {
+    for side_by_side in [1, 4] {
+        let context = TestContext::with(|options| {
+            options.rows = TEN.map(|module| (module.to_owned(), 20)).into();
+            options.job_ms = 700;
+            options.switches.jobs_side_by_side = side_by_side;
+        });
+        context.catalog(&TEN);
+        context.settings_with("config.json", &json!({"method": "bulk_read"}));
+        let began = Instant::now();
+        let output = run(&context, &Value::Null);
+        let took = began.elapsed();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let jobs = &context.stats()["jobs"]["read"];
+        assert_eq!((&jobs["jobs"], &jobs["peak"]), (&json!(10), &json!(side_by_side)));
+        // `make soak` holds it to a tenth; here the machine has other tests to run.
+        let busy = Duration::from_millis(jobs["busy_ms"].as_u64().expect("a time"));
+        assert!(took < busy.mul_f64(1.1) + Duration::from_secs(4), "{took:?} for {busy:?} of jobs");
+        let polls = calls(&context, "GET /crm/bulk/v8/read/{id}");
+        assert!(polls <= 10 * 11, "{polls} polls");
     }
 }

@@ -13,6 +13,7 @@ mod common;
 mod credits;
 mod killed;
 mod memory;
+mod reading;
 
 use common::dice::Dice;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

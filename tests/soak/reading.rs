@@ -1,0 +1,117 @@
+//! Reading at full size: what comes out of the tap is what the emulator holds, by every way.
+
+use crate::common::context::TestContext;
+use crate::common::killed::{Warehouse, run_tap};
+use crate::common::process::{Moment, Ran};
+use serde_json::{Value, json};
+use std::fs;
+use std::time::Duration;
+use zoho_crm_connector::emulator::Options;
+
+/// Sizes around every limit of every way.
+const SIZES: [u64; 13] =
+    [0, 1, 199, 200, 201, 1_999, 2_000, 2_001, 100_000, 100_001, 200_000, 200_001, 500_000];
+/// Fields of the modules at these sizes, `id` included.
+const WIDTH: usize = 12;
+/// Streams whose jobs wait for each other.
+const TEN: [&str; 10] =
+    ["Leads", "Contacts", "Accounts", "Deals", "Tasks", "Calls", "Products", "Vendors", "Campaigns", "Cases"];
+
+fn context(seed: u64, rows: u64, method: &str, change: impl FnOnce(&mut Options)) -> TestContext {
+    let context = TestContext::with(|options| {
+        options.seed = seed;
+        options.rows = [("Leads".to_owned(), rows)].into();
+        options.limits.off = true;
+        change(options);
+    });
+    narrow(&context);
+    context.settings_with("config.json", &json!({"method": method, "lookback_seconds": 0}));
+    context
+}
+
+/// Selects Leads with twelve of its fields.
+fn narrow(context: &TestContext) {
+    let text = fs::read_to_string(context.catalog(&["Leads"])).expect("reads");
+    let mut catalog: Value = serde_json::from_str(&text).expect("JSON");
+    let streams = catalog["streams"].as_array_mut().expect("streams");
+    let leads = streams.iter_mut().find(|stream| stream["tap_stream_id"] == "Leads").expect("Leads");
+    let mut left = WIDTH;
+    for entry in leads["metadata"].as_array_mut().expect("metadata") {
+        let name = entry["breadcrumb"].as_array().and_then(|crumbs| crumbs.get(1)).cloned();
+        let Some(name) = name else { continue };
+        let always = ["id", "Modified_Time", "Created_Time"].iter().any(|always| name == *always);
+        let default = entry["metadata"]["selected-by-default"] == true;
+        let takes = always || (default && left > 3);
+        left -= usize::from(takes && !always);
+        entry["metadata"]["selected"] = takes.into();
+    }
+    context.write("catalog.json", &catalog);
+}
+
+/// One good run into the warehouse.
+fn read(context: &TestContext, warehouse: &mut Warehouse, about: &str) -> Ran {
+    let ran = run_tap(context, &warehouse.state.clone(), Moment::Never);
+    assert!(ran.good, "{about}: {}", ran.said);
+    warehouse.take(&ran.lines, 0);
+    warehouse.equals(context, "Leads", about);
+    ran
+}
+
+/// Every size by one way.
+pub fn sizes(seed: u64, method: &'static str) -> String {
+    let mut time = Duration::ZERO;
+    for rows in SIZES {
+        let context = context(seed, rows, method, |_| {});
+        let ran = read(&context, &mut Warehouse::default(), &format!("{rows} rows by {method}"));
+        println!("  {rows} rows by {method}: {:.1} s, {} calls", ran.time.as_secs_f64(), ran.calls);
+        time += ran.time;
+    }
+    format!(
+        "{} sizes up to 500,000 rows of {WIDTH} fields by {method}: equal, {} s",
+        SIZES.len(),
+        time.as_secs()
+    )
+}
+
+/// 150,000 rows that share one Modified_Time, as an increment.
+pub fn one_second(seed: u64) -> String {
+    const ROWS: u64 = 150_000;
+    for method in ["bulk_read", "coql", "auto"] {
+        let context = context(seed, ROWS, method, |options| {
+            (options.frozen_at, options.job_ms) = (Some(1_790_000_000), 0);
+        });
+        let mut warehouse = Warehouse::default();
+        read(&context, &mut warehouse, method);
+        let wish = json!({"module": "Leads", "seed": seed, "change": ROWS * 20, "modified_time": "2026-09-21T14:13:25Z"});
+        context.control("POST", "mutate", &wish);
+        let ran = read(&context, &mut warehouse, method);
+        assert!(ran.lines.len() as u64 >= ROWS, "{method}: {} lines", ran.lines.len());
+    }
+    format!("{ROWS} rows of one Modified_Time by Bulk Read and by COQL: whole")
+}
+
+/// Ten streams on a server whose jobs take five seconds.
+pub fn ten_streams(_seed: u64) -> String {
+    let mut told = Vec::new();
+    for side_by_side in [1, 4] {
+        let context = TestContext::with(|options| {
+            options.rows = TEN.map(|module| (module.to_owned(), 1_000)).into();
+            options.job_ms = 5_000;
+            options.switches.jobs_side_by_side = side_by_side;
+        });
+        context.catalog(&TEN);
+        context.settings_with("config.json", &json!({"method": "bulk_read"}));
+        let ran = run_tap(&context, &Value::Null, Moment::Never);
+        assert!(ran.good, "{}", ran.said);
+        let stats = context.stats();
+        let jobs = &stats["jobs"]["read"];
+        assert_eq!((&jobs["jobs"], &jobs["peak"]), (&json!(10), &json!(side_by_side)));
+        // The server's own time: a second until the first job is queued, then its work.
+        let own = Duration::from_millis(jobs["busy_ms"].as_u64().expect("a time") + 1_000);
+        assert!(ran.time <= own.mul_f64(1.1), "{:?} for {own:?}, {side_by_side} side by side", ran.time);
+        let polls = &stats["endpoints"]["GET /crm/bulk/v8/read/{id}"]["calls"];
+        let (took, own) = (ran.time.as_secs_f64(), own.as_secs_f64());
+        told.push(format!("{took:.1} s for {own:.1} s with {side_by_side} side by side, {polls} polls"));
+    }
+    told.join("; ")
+}
