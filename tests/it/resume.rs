@@ -2,7 +2,8 @@
 //! expired, states of an older form or edited by hand.
 
 use crate::common::context::{TestContext, messages};
-use crate::common::killed::Warehouse;
+use crate::common::killed::{Warehouse, run_tap};
+use crate::common::process::Moment;
 use serde_json::{Value, json};
 use std::process::Output;
 
@@ -169,9 +170,15 @@ fn after_all_its_jobs_expired() {
 #[test]
 fn from_a_state_of_the_form_before_windows() {
     let context = leads();
-    let mut warehouse = broken_off(&context, "bulk_read");
+    settings(&context, &json!({"method": "bulk_read"}));
+    // In the middle of the first file, whose job has no end as jobs had none then.
+    let killed = run_tap(&context, &Value::Null, Moment::Lines(120));
+    assert!(killed.killed, "{}", killed.said);
+    let mut warehouse = Warehouse::default();
+    warehouse.take(&killed.lines, 0);
     let progress = &mut warehouse.state["bookmarks"]["Leads"]["in_progress"];
     let first = progress["windows"][0].clone();
+    assert!(progress["after_id"].is_null() && first["rows_out"].as_u64() >= Some(50), "{progress}");
     let progress = progress.as_object_mut().expect("an object");
     progress.remove("windows");
     progress.insert("job_id".to_owned(), first["job_ids"][0].clone());

@@ -136,7 +136,7 @@ fn without_counts_either_windows_that_are_too_large_are_divided() {
 #[test]
 fn rows_of_one_second_come_page_after_page_though_rows_go_meanwhile() {
     for (tokens, numbers) in [(true, true), (false, true), (true, false)] {
-        let context = leads(0, 400, |options| {
+        let context = leads(0, 500, |options| {
             options.frozen_at = Some(1_790_000_000);
             options.job_ms = 0;
             options.switches.bulk_read_id_criteria = false;
@@ -146,7 +146,7 @@ fn rows_of_one_second_come_page_after_page_though_rows_go_meanwhile() {
         let expired = json!({"kind": "expired_page_token"});
         let gone = json!({"kind": "delete_rows", "module": "Leads", "rows": 20});
         let creates = |nth: u64, times: u64| json!({"method": "POST", "path_contains": "bulk/v8/read", "nth": nth, "times": times});
-        let mut rules = vec![json!({"match": creates(5, 2), "action": gone})];
+        let mut rules = vec![json!({"match": creates(4, 2), "action": gone})];
         if !tokens {
             rules.push(json!({"match": {"path_contains": "bulk/v8/read", "times": 0}, "action": expired}));
         }
@@ -165,8 +165,18 @@ fn rows_of_one_second_come_page_after_page_though_rows_go_meanwhile() {
 }
 
 /// Ten modules of a few rows each.
-const TEN: [&str; 10] =
-    ["Leads", "Contacts", "Accounts", "Deals", "Tasks", "Calls", "Products", "Vendors", "Campaigns", "Cases"];
+const TEN: [&str; 10] = [
+    "Leads",
+    "Contacts",
+    "Accounts",
+    "Deals",
+    "Products",
+    "Vendors",
+    "Tasks",
+    "Quotes",
+    "Everything",
+    "Contacts_X_Products",
+];
 
 #[test]
 fn the_jobs_of_ten_streams_keep_the_server_busy() {
@@ -190,4 +200,47 @@ fn the_jobs_of_ten_streams_keep_the_server_busy() {
         let polls = calls(&context, "GET /crm/bulk/v8/read/{id}");
         assert!(polls <= 10 * 11, "{polls} polls");
     }
+}
+
+#[test]
+fn small_offsets_only_make_more_of_them() {
+    let context = leads(1_100, 500, |options| options.switches.coql_reach = 250);
+    let output = run(&context, &Value::Null);
+    whole(&context, &mut Warehouse::default(), &output);
+    // A count; one offset that is refused; 600 rows in two windows, the boundary two offsets away.
+    assert_eq!((calls(&context, CREATE), calls(&context, COQL)), (3, 1 + 1 + 2));
+}
+
+#[test]
+fn queries_by_id_know_no_reach() {
+    let context =
+        leads(1_100, 500, |options| (options.switches.coql_reach, options.switches.coql_rows) = (400, 200));
+    context.settings_with("config.json", &json!({"method": "coql"}));
+    let output = run(&context, &Value::Null);
+    whole(&context, &mut Warehouse::default(), &output);
+}
+
+#[test]
+fn past_the_reach_of_lists_they_go_by_the_second_unless_one_is_too_much() {
+    let context = leads(1_500, 200, |options| options.switches.page_token_reach = 400);
+    context.settings_with("config.json", &json!({"method": "records"}));
+    let mut warehouse = Warehouse::default();
+    let output = run(&context, &Value::Null);
+    whole(&context, &mut warehouse, &output);
+    // More of one second than a list reaches.
+    context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
+    let wish =
+        json!({"module": "Leads", "seed": 1, "change": 6_000, "modified_time": "2027-01-01T00:00:00Z"});
+    context.control("POST", "mutate", &wish);
+    let output = run(&context, &warehouse.state);
+    let seen = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(8), "{seen}");
+    assert!(
+        seen.contains("more than 400 records of stream `Leads` were modified at 2027-01-01T00:00:00Z"),
+        "{seen}"
+    );
+    // Any other way can.
+    context.settings_with("config.json", &json!({"method": "auto"}));
+    let state = warehouse.state.clone();
+    whole(&context, &mut warehouse, &run(&context, &state));
 }

@@ -36,7 +36,7 @@ impl Part {
 }
 
 fn parts() -> Vec<Part> {
-    [killed::parts(), memory::parts(), credits::parts()].into_iter().flatten().collect()
+    [killed::parts(), memory::parts(), credits::parts(), reading::parts()].into_iter().flatten().collect()
 }
 
 fn seed() -> u64 {

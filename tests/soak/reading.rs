@@ -1,5 +1,6 @@
 //! Reading at full size: what comes out of the tap is what the emulator holds, by every way.
 
+use crate::Part;
 use crate::common::context::TestContext;
 use crate::common::killed::{Warehouse, run_tap};
 use crate::common::process::{Moment, Ran};
@@ -14,8 +15,18 @@ const SIZES: [u64; 13] =
 /// Fields of the modules at these sizes, `id` included.
 const WIDTH: usize = 12;
 /// Streams whose jobs wait for each other.
-const TEN: [&str; 10] =
-    ["Leads", "Contacts", "Accounts", "Deals", "Tasks", "Calls", "Products", "Vendors", "Campaigns", "Cases"];
+const TEN: [&str; 10] = [
+    "Leads",
+    "Contacts",
+    "Accounts",
+    "Deals",
+    "Products",
+    "Vendors",
+    "Tasks",
+    "Quotes",
+    "Everything",
+    "Contacts_X_Products",
+];
 
 fn context(seed: u64, rows: u64, method: &str, change: impl FnOnce(&mut Options)) -> TestContext {
     let context = TestContext::with(|options| {
@@ -58,7 +69,7 @@ fn read(context: &TestContext, warehouse: &mut Warehouse, about: &str) -> Ran {
 }
 
 /// Every size by one way.
-pub fn sizes(seed: u64, method: &'static str) -> String {
+fn sizes(seed: u64, method: &'static str) -> String {
     let mut time = Duration::ZERO;
     for rows in SIZES {
         let context = context(seed, rows, method, |_| {});
@@ -74,7 +85,7 @@ pub fn sizes(seed: u64, method: &'static str) -> String {
 }
 
 /// 150,000 rows that share one Modified_Time, as an increment.
-pub fn one_second(seed: u64) -> String {
+fn one_second(seed: u64) -> String {
     const ROWS: u64 = 150_000;
     for method in ["bulk_read", "coql", "auto"] {
         let context = context(seed, ROWS, method, |options| {
@@ -91,7 +102,7 @@ pub fn one_second(seed: u64) -> String {
 }
 
 /// Ten streams on a server whose jobs take five seconds.
-pub fn ten_streams(_seed: u64) -> String {
+fn ten_streams() -> String {
     let mut told = Vec::new();
     for side_by_side in [1, 4] {
         let context = TestContext::with(|options| {
@@ -114,4 +125,16 @@ pub fn ten_streams(_seed: u64) -> String {
         told.push(format!("{took:.1} s for {own:.1} s with {side_by_side} side by side, {polls} polls"));
     }
     told.join("; ")
+}
+
+/// Every size by every way, rows of one second, jobs that wait for each other.
+pub fn parts() -> Vec<Part> {
+    let ways = [("bulk_read", 120), ("coql", 180), ("records", 1_800), ("auto", 150)];
+    let mut parts: Vec<Part> = ways
+        .into_iter()
+        .map(|(way, seconds)| Part::new(format!("sizes by {way}"), seconds, move |seed| sizes(seed, way)))
+        .collect();
+    parts.push(Part::new("150,000 rows of one Modified_Time", 180, one_second));
+    parts.push(Part::new("ten streams, jobs of five seconds", 70, |_| ten_streams()));
+    parts
 }
