@@ -36,6 +36,61 @@ pub struct TapConfig {
     pub field_policy: Vec<PolicyRule>,
     /// The key of its hashes.
     pub field_policy_key: Option<Secret>,
+    /// How deletes are told.
+    pub deleted_records: DeletedForm,
+    /// How often many deletes are looked up, whether they were restored. Unit: hours. Default 24.
+    pub restore_check_hours: u32,
+    /// Whether ids are compared with those of the run before, and when.
+    pub reconcile: Option<Reconcile>,
+    /// Whether formula and rollup fields are read again on their own, and when.
+    pub refresh: Option<Refresh>,
+}
+
+/// How deletes are told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeletedForm {
+    /// As a stream of their own, `deleted_records`.
+    #[default]
+    Stream,
+    /// As the module's last known record with `_sdc_deleted_at`.
+    Mark,
+}
+
+/// The comparison of all ids of a module with those remembered, for deletes that no list shows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Reconcile {
+    /// Days between two comparisons. Default 30.
+    pub every_days: u32,
+    /// Whether this run compares, whenever the last one did.
+    pub now: bool,
+    /// Streams to compare.
+    pub streams: StreamFilter,
+    /// Most of the remembered ids that may be missing, in percent; more is an error. Default 10.
+    pub max_missing_percent: u8,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { every_days: 30, now: false, streams: StreamFilter::default(), max_missing_percent: 10 }
+    }
+}
+
+/// The refresh of fields that Zoho works out without moving `Modified_Time`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Refresh {
+    /// Hours between two refreshes. Default 24.
+    pub every_hours: u32,
+    /// Streams to refresh.
+    pub streams: StreamFilter,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self { every_hours: 24, streams: StreamFilter::default() }
+    }
 }
 
 impl Default for TapConfig {
@@ -53,6 +108,10 @@ impl Default for TapConfig {
             state_seconds: 30,
             field_policy: Vec::new(),
             field_policy_key: None,
+            deleted_records: DeletedForm::Stream,
+            restore_check_hours: 24,
+            reconcile: None,
+            refresh: None,
         }
     }
 }

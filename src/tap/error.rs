@@ -130,6 +130,20 @@ pub enum Error {
     /// The state handed over cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A comparison of ids missed more than can be true.
+    #[error(
+        "{missing} of the {known} known rows of stream `{stream}` are missing, more than {percent}%; none is called deleted"
+    )]
+    MassDelete {
+        /// The stream.
+        stream: String,
+        /// Ids that are missing.
+        missing: u64,
+        /// Ids that are remembered.
+        known: u64,
+        /// The limit, in percent.
+        percent: u8,
+    },
     /// What is remembered between runs.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -178,7 +192,8 @@ impl Diagnostic for Error {
             | Self::RowCount { .. }
             | Self::Decode { .. }
             | Self::Crowded { .. }
-            | Self::Restless { .. } => ErrorClass::Data,
+            | Self::Restless { .. }
+            | Self::MassDelete { .. } => ErrorClass::Data,
             Self::Interrupted | Self::TrialDone => ErrorClass::Interrupted,
         }
     }
@@ -203,6 +218,10 @@ impl Diagnostic for Error {
             Self::NoPolicyKey => {
                 Some("set it to a secret of at least 16 characters, such as `${FIELD_POLICY_KEY}`".into())
             }
+            Self::MassDelete { .. } => Some(
+                "see whether the user still sees all records (role, territory, sharing); if they are really gone, raise `reconcile.max_missing_percent`"
+                    .into(),
+            ),
             Self::NoWay { .. } => Some(
                 "deselect the fields that are named, give the grant the scope it lacks, or set `method` to another way"
                     .into(),

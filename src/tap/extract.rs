@@ -4,16 +4,17 @@
 //! first failure. Deletes come last, so that no record follows a delete it came before.
 
 use super::bulk::jobs::Jobs;
-use super::config::TapConfig;
+use super::config::{DeletedForm, TapConfig};
 use super::discover::{Skipped, readable, skips};
 use super::error::Error;
+use super::memory::Memory;
 use super::output::{Observer, Output, StreamOutput};
-use super::plan::module_of;
+use super::plan::{StreamPlan, module_of};
 use super::planner::own_price;
 use super::policy::FieldPolicy;
 use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
-use super::{deletes, reader, small};
+use super::{deletes, reader, refresh, small};
 use crate::codec::decode::JsonDecoder;
 use crate::diagnostic::{Diagnostic, ErrorClass, causes};
 use crate::protocol::catalog::{Catalog, CatalogEntry};
@@ -27,7 +28,7 @@ use serde_json::value::RawValue;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -70,6 +71,10 @@ pub(super) struct Context {
     pub jobs: Jobs,
     /// The state that was handed over; what is true by now is the output's.
     pub state: Arc<State>,
+    /// What is remembered between runs, opened by whoever needs it first.
+    pub memory: Arc<OnceLock<Memory>>,
+    /// The modules that were read to their end.
+    pub read: Arc<Mutex<Vec<Arc<StreamPlan>>>>,
     /// The modules as Zoho lists them in this run, once somebody had to ask.
     modules: Arc<OnceCell<Vec<Module>>>,
     /// Credits that the run was expected to cost when its streams were planned, polls apart.
@@ -141,6 +146,8 @@ impl Context {
             observer: inputs.observer,
             shutdown: inputs.shutdown,
             state: Arc::new(inputs.state),
+            memory: Arc::default(),
+            read: Arc::default(),
             modules: Arc::default(),
             planned: Arc::default(),
             is_open: Arc::default(),
@@ -194,12 +201,18 @@ impl Context {
     ) -> Result<(), Error> {
         let (streams, skipped) = self.prepare(&selected).await?;
         summary.skipped = skipped;
-        let (deletes, streams): (Vec<_>, Vec<_>) =
+        let (mut deletes, streams): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|entry| entry.tap_stream_id == deletes::STREAM);
+        if self.config.deleted_records == DeletedForm::Mark {
+            deletes = vec![Arc::new(deletes::entry())];
+        }
         let selected: Arc<[Arc<CatalogEntry>]> = selected.into();
         let mut failed = None;
         for streams in [streams, deletes] {
             failed = failed.or(self.side_by_side(streams, &selected, output, summary).await);
+        }
+        if failed.is_none() {
+            refresh::run(self, output).await?;
         }
         failed.map_or(Ok(()), Err)
     }
@@ -304,7 +317,7 @@ impl Context {
             name if let Some(small) = small::find(name) => {
                 small::read(self, small, entry, selected, &mut output).await
             }
-            deletes::STREAM => deletes::read(self, entry, selected, &mut output).await,
+            deletes::STREAM => deletes::read(self, entry, &mut output).await,
             _ => reader::read(self, entry, &mut output).await,
         };
         let read = if matches!(read, Err(Error::TrialDone)) { Ok(String::new()) } else { read };
@@ -331,10 +344,12 @@ impl Context {
 
     /// Refuses a policy that cannot hold and a bookmark that is not understood, before anything is read or written.
     fn check_bookmarks(&self, selected: &[Arc<CatalogEntry>]) -> Result<(), Error> {
+        deletes::Bookmarks::read(&self.state)?;
+        refresh::bookmarks(self)?;
         for entry in selected {
             self.policy.check(entry)?;
             match entry.tap_stream_id.as_str() {
-                deletes::STREAM => drop(deletes::bookmarks(&self.state)?),
+                deletes::STREAM => {}
                 stream => drop(Bookmark::read(&self.state, stream, entry.replication_key.as_deref())?),
             }
         }

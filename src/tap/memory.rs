@@ -14,7 +14,7 @@
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,8 @@ const VERSION: i64 = 1;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS lanes (lane INTEGER PRIMARY KEY, scope TEXT NOT NULL, stream TEXT NOT NULL, UNIQUE (scope, stream));
+CREATE TABLE IF NOT EXISTS lanes (lane INTEGER PRIMARY KEY, scope TEXT NOT NULL, stream TEXT NOT NULL,
+  whole INTEGER NOT NULL DEFAULT 0, columns TEXT NOT NULL DEFAULT '{}', UNIQUE (scope, stream));
 CREATE TABLE IF NOT EXISTS ids (lane INTEGER NOT NULL, id INTEGER NOT NULL, gone INTEGER, at INTEGER NOT NULL,
   PRIMARY KEY (lane, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS ids_gone ON ids (lane, gone) WHERE gone IS NOT NULL;
@@ -91,6 +92,8 @@ type Result<T> = std::result::Result<T, MemoryError>;
 pub struct Memory {
     db: Arc<Mutex<Connection>>,
     scope: String,
+    /// Lanes that this process made.
+    made: Arc<Mutex<HashSet<i64>>>,
 }
 
 /// What is remembered of one stream.
@@ -98,7 +101,7 @@ pub struct Memory {
 pub struct StreamMemory {
     memory: Memory,
     lane: i64,
-    /// Nothing was remembered of this stream before.
+    /// Nothing was remembered of this stream before this run.
     pub fresh: bool,
 }
 
@@ -118,7 +121,8 @@ pub struct Kept {
 pub struct Known {
     /// The id.
     pub id: String,
-    /// When it was deleted; none: it is live. Unit: seconds since 1970-01-01T00:00:00Z.
+    /// When it was deleted, below zero if for good; none: it is live. Unit: seconds since
+    /// 1970-01-01T00:00:00Z.
     pub gone: Option<i64>,
     /// When a follow-up pass changed this. Unit: the same.
     pub at: i64,
@@ -151,7 +155,13 @@ impl Memory {
     /// When folder or file cannot be used.
     pub fn open(state_dir: &Path, scope: &str) -> Result<Self> {
         let folder = state_dir.join("tap");
-        std::fs::create_dir_all(&folder)
+        let mut builder = std::fs::DirBuilder::new();
+        // Records are kept here: for nobody else's eyes.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .recursive(true)
+            .create(&folder)
             .map_err(|source| MemoryError::Folder { folder: folder.clone(), source })?;
         let path = folder.join("memory.sqlite");
         let db = Connection::open(&path)?;
@@ -166,7 +176,7 @@ impl Memory {
             db.execute_batch(TABLES)?;
             db.pragma_update(None, "user_version", VERSION)?;
         }
-        Ok(Self { db: Arc::new(Mutex::new(db)), scope: scope.to_owned() })
+        Ok(Self { db: Arc::new(Mutex::new(db)), scope: scope.to_owned(), made: Arc::default() })
     }
 
     /// What is remembered of a stream.
@@ -175,7 +185,7 @@ impl Memory {
     /// When the database cannot be used.
     pub fn stream(&self, tap_stream_id: &str) -> Result<StreamMemory> {
         let db = self.db();
-        let find = || {
+        let find = || -> rusqlite::Result<Option<i64>> {
             db.query_row(
                 "SELECT lane FROM lanes WHERE scope = ?1 AND stream = ?2",
                 [&self.scope, tap_stream_id],
@@ -183,16 +193,18 @@ impl Memory {
             )
             .optional()
         };
-        let known: Option<i64> = find()?;
-        let lane = match known {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = match find()? {
             Some(lane) => lane,
             None => {
                 let new = "INSERT OR IGNORE INTO lanes (scope, stream) VALUES (?1, ?2)";
                 db.execute(new, [&self.scope, tap_stream_id])?;
-                find()?.unwrap_or_default()
+                let lane = find()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                made.insert(lane);
+                lane
             }
         };
-        Ok(StreamMemory { memory: self.clone(), lane, fresh: known.is_none() })
+        Ok(StreamMemory { memory: self.clone(), lane, fresh: made.contains(&lane) })
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
@@ -210,36 +222,73 @@ impl Memory {
 }
 
 impl StreamMemory {
-    /// Remembers rows that went out; `ids`: also that they are live.
+    /// Remembers rows that went out. `ids`: also that they are live, since the follow-up pass at that
+    /// time, or 0; without it nothing is left of a delete that was remembered.
     ///
     /// # Errors
     /// When the database cannot be used, or an id is no number.
-    pub fn keep(&self, rows: &[Kept], ids: bool) -> Result<()> {
+    pub fn keep(&self, rows: &[Kept], ids: Option<i64>) -> Result<()> {
         self.memory.transact(|tx| {
-            let mut id_row = tx.prepare_cached(
-                "INSERT INTO ids (lane, id, gone, at) VALUES (?1, ?2, NULL, 0)
-                 ON CONFLICT DO UPDATE SET gone = NULL, at = 0",
-            )?;
+            let mut live = tx.prepare_cached("INSERT OR REPLACE INTO ids VALUES (?1, ?2, NULL, ?3)")?;
             let mut found = tx.prepare_cached("DELETE FROM ids WHERE lane = ?1 AND id = ?2")?;
             let mut record = tx.prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3)")?;
-            let mut hash = tx.prepare_cached("INSERT OR REPLACE INTO hashes VALUES (?1, ?2, ?3, 0)")?;
+            let mut hash = tx.prepare_cached("INSERT OR REPLACE INTO hashes VALUES (?1, ?2, ?3, ?4)")?;
             for row in rows {
                 let id = number(&row.id)?;
-                let place = params![self.lane, id];
-                if ids {
-                    id_row.execute(place)?
-                } else {
-                    found.execute(place)?
+                match ids {
+                    Some(at) => live.execute(params![self.lane, id, at])?,
+                    None => found.execute(params![self.lane, id])?,
                 };
                 if let Some(text) = &row.record {
                     record.execute(params![self.lane, id, text])?;
                 }
                 if let Some(value) = row.hash {
-                    hash.execute(params![self.lane, id, value.cast_signed()])?;
+                    hash.execute(params![self.lane, id, value.cast_signed(), ids.unwrap_or(0)])?;
                 }
             }
             Ok(())
         })
+    }
+
+    /// Says what the columns of the records are now, each with what distinguishes its values. What is kept
+    /// of columns that are gone, or that are now under another policy, is forgotten.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn columns(&self, now: &BTreeMap<String, String>) -> Result<()> {
+        self.memory.transact(|tx| {
+            let known = "SELECT columns FROM lanes WHERE lane = ?1";
+            let before: String = tx.query_row(known, [self.lane], |row| row.get(0))?;
+            let before: BTreeMap<String, String> = serde_json::from_str(&before).unwrap_or_default();
+            for (column, _) in before.iter().filter(|(column, form)| now.get(*column) != Some(*form)) {
+                let path = format!("$.\"{column}\"");
+                let forget = "UPDATE records SET record = json_remove(record, ?2) WHERE lane = ?1";
+                tx.execute(forget, params![self.lane, path])?;
+            }
+            if before != *now {
+                let text = serde_json::to_string(now).unwrap_or_default();
+                tx.execute("UPDATE lanes SET columns = ?2 WHERE lane = ?1", params![self.lane, text])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether all ids of the module are remembered, by an earlier reconcile.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn is_whole(&self) -> Result<bool> {
+        let db = self.memory.db();
+        Ok(db.query_row("SELECT whole FROM lanes WHERE lane = ?1", [self.lane], |row| row.get(0))?)
+    }
+
+    /// Says that all ids of the module are remembered.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn make_whole(&self) -> Result<()> {
+        self.memory.db().execute("UPDATE lanes SET whole = 1 WHERE lane = ?1", [self.lane])?;
+        Ok(())
     }
 
     /// The last record of an id.
@@ -267,6 +316,20 @@ impl StreamMemory {
         })
     }
 
+    /// What is known of an id.
+    ///
+    /// # Errors
+    /// When the database cannot be used, or the id is no number.
+    pub fn known(&self, id: &str) -> Result<Option<Known>> {
+        let number = number(id)?;
+        let db = self.memory.db();
+        let mut query = db.prepare_cached("SELECT gone, at FROM ids WHERE lane = ?1 AND id = ?2")?;
+        let known = query.query_row(params![self.lane, number], |row| {
+            Ok(Known { id: id.to_owned(), gone: row.get(0)?, at: row.get(1)? })
+        });
+        Ok(known.optional()?)
+    }
+
     /// Ids that may have to be told again: deleted since `restorable` or later, so that somebody may
     /// have restored them, or changed by a pass after `heard`, the bookmark that was handed over.
     ///
@@ -284,20 +347,20 @@ impl StreamMemory {
         Ok(known.collect::<std::result::Result<_, _>>()?)
     }
 
-    /// Forgets what nobody can need any more: deletes before `restorable` that `heard` covers, and, unless
+    /// Forgets what nobody can need any more: deletes before `listed` that `heard` covers, and, unless
     /// the live ids are kept, ids that are live again.
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub fn tidy(&self, restorable: i64, heard: i64, keeps_live: bool) -> Result<()> {
+    pub fn tidy(&self, listed: i64, heard: i64, keeps_live: bool) -> Result<()> {
         self.memory.transact(|tx| {
-            let old = "lane = ?1 AND gone < ?2 AND at <= ?3";
+            let old = "lane = ?1 AND abs(gone) < ?2 AND at <= ?3";
             for table in ["records", "hashes"] {
                 let gone =
                     format!("DELETE FROM {table} WHERE lane = ?1 AND id IN (SELECT id FROM ids WHERE {old})");
-                tx.execute(&gone, params![self.lane, restorable, heard])?;
+                tx.execute(&gone, params![self.lane, listed, heard])?;
             }
-            tx.execute(&format!("DELETE FROM ids WHERE {old}"), params![self.lane, restorable, heard])?;
+            tx.execute(&format!("DELETE FROM ids WHERE {old}"), params![self.lane, listed, heard])?;
             if !keeps_live {
                 tx.execute(
                     "DELETE FROM ids WHERE lane = ?1 AND gone IS NULL AND at <= ?2",
@@ -306,16 +369,6 @@ impl StreamMemory {
             }
             Ok(())
         })
-    }
-
-    /// How many ids are remembered as live.
-    ///
-    /// # Errors
-    /// When the database cannot be used.
-    pub fn live(&self) -> Result<u64> {
-        let db = self.memory.db();
-        let count = "SELECT count(*) FROM ids WHERE lane = ?1 AND gone IS NULL";
-        Ok(db.query_row(count, [self.lane], |row| row.get::<_, i64>(0))?.unsigned_abs())
     }
 
     /// Holds the ids that are there now against the remembered ones.
@@ -354,30 +407,6 @@ impl StreamMemory {
         let hash = query.query_row(params![self.lane, id, heard], |row| row.get::<_, i64>(0)).optional()?;
         Ok(hash.map(i64::cast_unsigned))
     }
-
-    /// Remembers hashes as of the pass at `at`.
-    ///
-    /// # Errors
-    /// When the database cannot be used, or an id is no number.
-    pub fn put_hashes<'i>(&self, hashes: impl IntoIterator<Item = (&'i str, u64)>, at: i64) -> Result<()> {
-        self.memory.transact(|tx| {
-            let mut put = tx.prepare_cached("INSERT OR REPLACE INTO hashes VALUES (?1, ?2, ?3, ?4)")?;
-            for (id, hash) in hashes {
-                put.execute(params![self.lane, number(id)?, hash.cast_signed(), at])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Whether any hash is remembered.
-    ///
-    /// # Errors
-    /// When the database cannot be used.
-    pub fn has_hashes(&self) -> Result<bool> {
-        let db = self.memory.db();
-        let any = "SELECT EXISTS (SELECT 1 FROM hashes WHERE lane = ?1)";
-        Ok(db.query_row(any, [self.lane], |row| row.get(0))?)
-    }
 }
 
 #[cfg(test)]
@@ -399,17 +428,17 @@ mod tests {
     #[test]
     fn rows_are_remembered_from_one_run_to_the_next() {
         let (folder, stream) = memory();
-        stream.keep(&[kept("1"), kept("18446744073709551615")], true).expect("keeps");
+        stream.keep(&[kept("1"), kept("18446744073709551615")], Some(0)).expect("keeps");
         let again =
             Memory::open(folder.path(), "me").and_then(|memory| memory.stream("Leads")).expect("opens");
         assert!(!again.fresh);
         assert_eq!(again.record("1").expect("reads").as_deref(), Some("{\"id\":\"1\"}"));
         assert_eq!(again.hash("18446744073709551615", 0).expect("reads"), Some(u64::MAX));
-        assert_eq!(again.live().expect("counts"), 2);
+        assert_eq!(again.difference(&[]).expect("compares").live, 2);
         let other =
             Memory::open(folder.path(), "other").and_then(|memory| memory.stream("Leads")).expect("opens");
-        assert_eq!((other.fresh, other.live().expect("counts")), (true, 0));
-        assert!(again.keep(&[kept("x")], true).is_err(), "no id of Zoho's");
+        assert!(other.fresh && other.record("1").expect("reads").is_none());
+        assert!(again.keep(&[kept("x")], None).is_err(), "no id of Zoho's");
     }
 
     #[test]
@@ -426,15 +455,32 @@ mod tests {
         assert_eq!(ids(99), ["1", "2"]);
         stream.tidy(60, 100, false).expect("tidies");
         assert_eq!(ids(99), [""; 0]);
-        stream.put_hashes([("3", 7)], 100).expect("keeps");
+        stream.keep(&[kept("3")], Some(100)).expect("keeps");
         assert_eq!(stream.hash("3", 99).expect("reads"), None);
-        assert_eq!(stream.hash("3", 100).expect("reads"), Some(7));
+        assert_eq!(stream.hash("3", 100).expect("reads"), Some(u64::MAX));
+    }
+
+    #[test]
+    fn what_may_no_longer_leave_is_forgotten() {
+        let (_folder, stream) = memory();
+        let columns = |names: &[(&str, &str)]| {
+            names
+                .iter()
+                .map(|(name, form)| ((*name).to_owned(), (*form).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        stream.columns(&columns(&[("id", "Id"), ("A", "Text"), ("B", "Decimal")])).expect("notes");
+        let record = r#"{"id":"1","A":"secret","B":12345678901234567890.123456789}"#.to_owned();
+        stream.keep(&[Kept { id: "1".into(), record: Some(record), hash: None }], None).expect("keeps");
+        stream.columns(&columns(&[("id", "Id"), ("A", "Text masked"), ("B", "Decimal")])).expect("notes");
+        let left = stream.record("1").expect("reads").expect("is kept");
+        assert_eq!(left, r#"{"id":"1","B":12345678901234567890.123456789}"#, "and numbers keep their digits");
     }
 
     #[test]
     fn id_sets_are_compared() {
         let (_folder, stream) = memory();
-        stream.keep(&[kept("1"), kept("2"), kept("3")], true).expect("keeps");
+        stream.keep(&[kept("1"), kept("2"), kept("3")], Some(0)).expect("keeps");
         stream.found([("3", Some(5))], 9).expect("keeps");
         let difference = stream.difference(&["2".into(), "3".into(), "4".into()]).expect("compares");
         let expected = Difference { live: 2, missing: vec!["1".into()], new: vec!["3".into(), "4".into()] };

@@ -6,15 +6,18 @@
 
 mod again;
 pub mod bulk;
+mod by_id;
 pub mod config;
 pub mod deletes;
 pub mod delivery;
 pub mod discover;
 pub mod error;
 pub mod extract;
+mod follow_up;
 pub mod forecast;
 pub mod glance;
 pub mod incremental;
+pub mod keeper;
 pub mod list;
 pub mod memory;
 pub mod output;
@@ -23,6 +26,7 @@ pub mod planner;
 pub mod policy;
 pub mod price;
 pub mod reader;
+pub mod refresh;
 pub mod schema;
 pub mod slices;
 pub mod small;

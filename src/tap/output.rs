@@ -6,11 +6,13 @@
 
 use super::config::TapConfig;
 use super::error::Error;
+use super::keeper::{Keeper, id_in};
 use crate::protocol::state::State;
 use crate::protocol::writer::{MessageWriter, RecordLines, WriteError};
 use crate::written::Written;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,6 +107,25 @@ impl Output {
             rows: 0,
             version: None,
             last_state: Instant::now(),
+            keeper: None,
+            course: Course::Out,
+        }
+    }
+
+    /// An output whose records go to `taker` instead of stdout, without messages and bookmarks: for
+    /// readings whose rows are only looked at.
+    pub(super) fn diverted(&self, stream: &str, taker: Taker) -> StreamOutput {
+        StreamOutput {
+            output: self.clone(),
+            tap_stream_id: String::new(),
+            stream: stream.to_owned(),
+            lines: RecordLines::default(),
+            gathered: 0,
+            rows: 0,
+            last_state: Instant::now(),
+            keeper: None,
+            version: None,
+            course: Course::Taken(taker),
         }
     }
 
@@ -174,6 +195,19 @@ impl Sink {
     }
 }
 
+/// Takes records that are only looked at, each a JSON object.
+pub(super) type Taker = Box<dyn FnMut(&str) -> Result<(), Error> + Send + Sync>;
+
+/// Where records go.
+enum Course {
+    /// Out.
+    Out,
+    /// Out, if their ids are among these; the bookmark stays.
+    Some(HashSet<String>),
+    /// To somebody who looks at them.
+    Taken(Taker),
+}
+
 /// What leaves the tap of one stream: its messages in their order, and its bookmark.
 pub struct StreamOutput {
     output: Output,
@@ -186,9 +220,39 @@ pub struct StreamOutput {
     /// The version of a stream that is read whole.
     version: Option<i64>,
     last_state: Instant,
+    keeper: Option<Keeper>,
+    course: Course,
 }
 
 impl StreamOutput {
+    /// What all streams of the run share.
+    pub fn shared(&self) -> &Output {
+        &self.output
+    }
+
+    /// Lets a keeper see the records that follow.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.keeper = keeper;
+    }
+
+    /// Lets only records of these ids out, and no bookmark, until [`StreamOutput::all`].
+    pub(super) fn only(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.course = Course::Some(ids.into_iter().collect());
+    }
+
+    /// Lets all records out again; answers the ids that did not come.
+    pub(super) fn all(&mut self) -> HashSet<String> {
+        match std::mem::replace(&mut self.course, Course::Out) {
+            Course::Some(ids) => ids,
+            Course::Out | Course::Taken(_) => HashSet::new(),
+        }
+    }
+
+    /// Counts rows that went out by another stream.
+    pub(super) fn count(&mut self, rows: u64) {
+        self.rows += rows;
+    }
+
     /// Begins the stream with its SCHEMA.
     ///
     /// # Errors
@@ -237,21 +301,46 @@ impl StreamOutput {
     where
         Error: From<E>,
     {
-        // A table that is read whole has to be whole: only increments have echoes.
-        if self.output.shared.written.is_some() && self.version.is_none() {
-            let mut text = Vec::new();
-            json(&mut text)?;
-            if self.is_echo(&text) {
-                return Ok(());
-            }
-            self.lines.record(|line| {
-                line.extend_from_slice(&text);
-                Ok::<(), E>(())
-            })?;
-        } else {
-            self.lines.record(json)?;
-        }
         self.rows += 1;
+        let mut record = Vec::new();
+        match &mut self.course {
+            // A table that is read whole has to be whole: only increments have echoes.
+            Course::Out if self.output.shared.written.is_some() && self.version.is_none() => {
+                json(&mut record)?;
+                if self.is_echo(&record) {
+                    self.rows -= 1;
+                    return self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.see(0, &mut record));
+                }
+            }
+            Course::Out => return self.out(json),
+            Course::Taken(taker) => {
+                json(&mut record)?;
+                return taker(utf8(&record));
+            }
+            Course::Some(ids) => {
+                json(&mut record)?;
+                if !ids.remove(id_in(utf8(&record))) {
+                    self.rows -= 1;
+                    return Ok(());
+                }
+            }
+        }
+        self.out::<Error>(|out| {
+            out.extend_from_slice(&record);
+            Ok(())
+        })
+    }
+
+    fn out<E>(&mut self, json: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), Error>
+    where
+        Error: From<E>,
+    {
+        let keeper = &mut self.keeper;
+        self.lines.record(|out| {
+            let start = out.len();
+            json(out)?;
+            keeper.as_mut().map_or(Ok(()), |keeper| keeper.see(start, out))
+        })?;
         self.gathered += 1;
         if self.lines.is_full() {
             self.flush()?;
@@ -268,8 +357,26 @@ impl StreamOutput {
         echo
     }
 
+    /// Writes one record that is ready, past the keeper and never an echo.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub(super) fn ready(&mut self, record: &str) -> Result<(), Error> {
+        let keeper = self.keeper.take();
+        self.rows += 1;
+        let written = self.out::<Error>(|out| {
+            out.extend_from_slice(record.as_bytes());
+            Ok(())
+        });
+        self.keeper = keeper;
+        written
+    }
+
     /// Whether it is time for a STATE.
     pub fn is_due(&self) -> bool {
+        if !matches!(self.course, Course::Out) {
+            return false;
+        }
         let shared = &self.output.shared;
         shared.rows_since_state.load(Ordering::Relaxed) + self.gathered >= shared.state_rows
             || self.last_state.elapsed() >= shared.state_every
@@ -280,6 +387,9 @@ impl StreamOutput {
     /// # Errors
     /// When stdout fails.
     pub fn checkpoint(&mut self, bookmark: Value) -> Result<(), Error> {
+        if !matches!(self.course, Course::Out) {
+            return self.flush();
+        }
         self.last_state = Instant::now();
         self.hand_on(|stream, sink| {
             sink.state.set_bookmark(&stream.tap_stream_id, bookmark);
@@ -308,6 +418,12 @@ impl StreamOutput {
 
     /// Hands on what is gathered and acts, under one lock.
     fn hand_on(&mut self, act: impl FnOnce(&Self, &mut Sink) -> Result<(), Error>) -> Result<(), Error> {
+        if matches!(self.course, Course::Taken(_)) {
+            return Ok(());
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.flush()?;
+        }
         let mut lines = std::mem::take(&mut self.lines);
         let rows = std::mem::take(&mut self.gathered);
         let output = self.output.clone();
@@ -318,4 +434,8 @@ impl StreamOutput {
         self.lines = lines;
         done
     }
+}
+
+fn utf8(record: &[u8]) -> &str {
+    std::str::from_utf8(record).expect("the codec writes UTF-8")
 }

@@ -12,10 +12,11 @@ use crate::codec::guard::Guard;
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::value::Kind;
 use crate::protocol::catalog::{CatalogEntry, INCREMENTAL};
-use crate::protocol::schema::object;
+use crate::protocol::schema::{object, project};
 use crate::zoho::types::{DataType, Field};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// The field by which Zoho tells what is new.
 pub const MODIFIED_TIME: &str = "Modified_Time";
@@ -121,6 +122,38 @@ impl StreamPlan {
     /// API names of the fields, in the order of the properties.
     pub fn fields(&self) -> Vec<String> {
         self.columns.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// The same stream with only these of its properties, and the id.
+    pub fn narrowed(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let keep = |name: &str| name == "id" || keep(name);
+        let columns = self.columns.columns.iter().zip(&self.deliveries);
+        let kept = columns.filter(|(column, _)| keep(&column.name));
+        let (columns, deliveries): (Vec<_>, Vec<_>) =
+            kept.map(|(column, way)| (column.clone(), *way)).unzip();
+        let columns = RecordPlan::new(columns);
+        Self { columns, deliveries, schema: project(&self.schema, keep), ..self.clone() }
+    }
+
+    /// The properties that Zoho works out by itself, which does not move `Modified_Time`.
+    pub fn worked_out(&self) -> Vec<String> {
+        let types = ["formula", "rollup_summary"];
+        let is_one = |name: &&String| {
+            let zoho_type = self.schema["properties"][name.as_str()]["x-zoho-type"].as_str();
+            zoho_type.is_some_and(|zoho_type| types.contains(&zoho_type))
+        };
+        let names: Vec<String> = self.fields();
+        names.iter().filter(is_one).cloned().collect()
+    }
+
+    /// The properties, each with what distinguishes its values from those of an earlier run.
+    pub fn forms(&self) -> BTreeMap<String, String> {
+        let form = |column: &Column| match &column.guard {
+            None => format!("{:?}", column.kind),
+            Some(Guard::Mask) => "masked".to_owned(),
+            Some(Guard::Hash(key)) => format!("hashed {:?}", key.print()),
+        };
+        self.columns.columns.iter().map(|column| (column.name.clone(), form(column))).collect()
     }
 
     /// Changes when the selected fields, their kinds or what is kept back of them do.

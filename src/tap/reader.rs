@@ -122,12 +122,14 @@ pub(super) async fn read(
     entry: &CatalogEntry,
     output: &mut StreamOutput,
 ) -> Result<String, Error> {
-    let Start { plan, glance } = start(context, entry).await?;
+    let Start { mut plan, glance } = start(context, entry).await?;
+    context.complete(&mut plan);
     for warning in &plan.warnings {
         tracing::warn!(stream = plan.stream, "{warning}");
     }
     let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
     output.begin(&plan.schema, &["id".to_owned()], &cursor)?;
+    output.keep(context.keeper(&plan)?);
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     let mut reading = match glance {
         Some(glance) => glance.into_reading(&plan),
@@ -149,8 +151,20 @@ pub(super) async fn read(
     let ended = output.checkpoint(bookmark);
     let ways = read?;
     ended?;
+    context.is_read(&plan);
     let labels: Vec<&str> = ways.iter().map(|way| way.label()).collect();
     Ok(labels.join(", "))
+}
+
+/// Reads every row of a plan's module, whatever was read before and without a bookmark: for follow-up
+/// passes, whose output is diverted or lets only some rows out.
+pub(super) async fn sweep(
+    context: &Context,
+    plan: &StreamPlan,
+    output: &mut StreamOutput,
+) -> Result<Vec<Way>, Error> {
+    let mut reading = Reading::new(context, plan, Bookmark::default());
+    by_ways(context, &mut reading, output).await
 }
 
 /// Reads a stream by one way after another until it is complete.

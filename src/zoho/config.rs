@@ -4,6 +4,7 @@
 
 use super::api::org::Edition;
 use super::datacenter::{DataCenter, Environment};
+use super::token_file::key_of;
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,6 +78,16 @@ impl Connection {
     /// The accounts host in use, without a slash at the end.
     pub fn accounts_base(&self) -> String {
         base(self.accounts_url.as_deref(), || self.data_center.accounts_url())
+    }
+
+    /// Names the organisation's client, whichever token it signs in with: for memory that outlives tokens.
+    pub fn key(&self) -> String {
+        key_of(&[
+            &self.accounts_base(),
+            self.api_url.as_deref().unwrap_or_default(),
+            self.environment.host_label(),
+            &self.client_id,
+        ])
     }
 
     /// The upload host in use, without a slash at the end.

@@ -12,6 +12,7 @@ use zoho_crm_connector::zoho::api::bulk_read::{BulkReadQuery, BulkReadResult};
 use zoho_crm_connector::zoho::api::bulk_write::{
     BulkOperation, BulkWriteJob, BulkWriteRequest, BulkWriteResource, FieldMapping,
 };
+use zoho_crm_connector::zoho::api::deleted::DeletedKind;
 use zoho_crm_connector::zoho::api::records::{Converted, RecordsQuery, WriteCall};
 use zoho_crm_connector::zoho::api::{JobState, org::Edition};
 use zoho_crm_connector::zoho::types::{DataType, JobId, Method, RecordId};
@@ -207,7 +208,7 @@ async fn rows_are_inserted_changed_and_deleted() {
     assert_eq!(actions, [Some("update"), Some("insert")]);
     let answers = client.delete("Leads", &[id.clone(), "4876000999999999999".into()]).await.expect("answers");
     assert!(answers[0].success && !answers[1].success);
-    let deleted = client.deleted("Leads", None, 1).await.expect("a page");
+    let deleted = client.deleted("Leads", DeletedKind::All, None, 1).await.expect("a page");
     assert_eq!(deleted.records.len(), 1);
     assert_eq!((&deleted.records[0].id, deleted.records[0].deletion_type.as_str()), (&id, "recycle"));
     let error =
@@ -332,7 +333,7 @@ async fn both_sides_count_the_same_credits() {
     client.modules().await.expect("modules");
     client.fields("Leads").await.expect("fields");
     client.coql("select id from Leads where id is not null limit 2000", 2_000).await.expect("a page");
-    client.deleted("Leads", None, 1).await.expect("a page");
+    client.deleted("Leads", DeletedKind::All, None, 1).await.expect("a page");
     let many = (0..25).map(|number| serde_json::json!({"Last_Name": format!("Ng {number}")})).collect();
     client.insert(&rows_of("Leads", many)).await.expect("answers");
     let query = BulkReadQuery { module: "Leads".to_owned(), ..BulkReadQuery::default() };

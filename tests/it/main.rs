@@ -2,8 +2,10 @@
 //!
 //! - `architecture`: who may import whom.
 //! - `bad_input`: what people see when they give us something wrong, as snapshots.
+//! - `changes`: increments while somebody writes, calls fail and runs are killed; `make soak` runs more.
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
+//! - `deletes`: both forms of deletes, restores, comparing ids, refreshing formulas.
 //! - `discovery`: of organisations with many modules.
 //! - `dependencies`: licences and sources of what we depend on.
 //! - `docs`: what README and the other documents say is true.
@@ -33,8 +35,10 @@
 
 mod architecture;
 mod bad_input;
+mod changes;
 mod client;
 mod common;
+mod deletes;
 mod dependencies;
 mod discovery;
 mod docs;

@@ -64,7 +64,14 @@ fn connections_sign_in() {
 
 #[test]
 fn taps_read() {
-    for config in ["tap.json", "tap-coql.json", "tap-thrifty.json", "tap-lazy.json", "tap-privacy.json"] {
+    for config in [
+        "tap.json",
+        "tap-coql.json",
+        "tap-thrifty.json",
+        "tap-lazy.json",
+        "tap-privacy.json",
+        "tap-warehouse.json",
+    ] {
         let context = context();
         let catalog = context.catalog(&["Leads"]);
         let stdout = good(&context, run(&context, "tap-zoho-crm", config).arg("--catalog").arg(catalog));

@@ -7,6 +7,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+mod changes;
 #[path = "../it/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
@@ -36,7 +37,10 @@ impl Part {
 }
 
 fn parts() -> Vec<Part> {
-    [killed::parts(), memory::parts(), credits::parts(), reading::parts()].into_iter().flatten().collect()
+    [changes::parts(), killed::parts(), memory::parts(), credits::parts(), reading::parts()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn seed() -> u64 {

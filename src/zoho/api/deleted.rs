@@ -39,6 +39,27 @@ pub struct Person {
     pub name: String,
 }
 
+/// Which deletions are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletedKind {
+    /// Both.
+    All,
+    /// What lies in the bin.
+    Recycle,
+    /// What is gone for good.
+    Permanent,
+}
+
+impl DeletedKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Recycle => "recycle",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
 /// One page of deletions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeletedPage {
@@ -76,11 +97,12 @@ impl Client {
     pub async fn deleted(
         &self,
         module: &str,
+        kind: DeletedKind,
         since: Option<DateTime<Utc>>,
         page: u32,
     ) -> Result<DeletedPage, Error> {
         let mut call = Call::get(format!("/crm/v8/{}/deleted", segment(module)))
-            .query("type", "all")
+            .query("type", kind.name())
             .query("page", page.to_string())
             .query("per_page", MAX_PER_PAGE.to_string())
             .price(Category::Data, DELETED_PAGE)

@@ -3,6 +3,7 @@
 use super::server::{Reply, Seen, Server};
 use super::{Tested, client, connection, signed_in};
 use crate::diagnostic::{Diagnostic, ErrorClass};
+use crate::zoho::api::deleted::DeletedKind;
 use crate::zoho::api::records::WriteCall;
 use crate::zoho::types::Method;
 use crate::zoho::{Client, Connection, Error, ErrorKind};
@@ -143,7 +144,7 @@ async fn nothing_there_is_empty() -> Tested {
         let server = Server::start(signed_in(move |_, _| Reply::json(status, ""))).await?;
         let client = client(&server.url, folder.path())?;
         assert!(client.coql("select id from Leads where id is null", 200).await?.records.is_empty());
-        assert!(client.deleted("Leads", None, 1).await?.records.is_empty());
+        assert!(client.deleted("Leads", DeletedKind::All, None, 1).await?.records.is_empty());
         assert!(client.record("Leads", &"7".into()).await?.is_none());
         assert_eq!(client.count("Leads").await?, 0);
     }

@@ -1,5 +1,6 @@
 //! What several subjects need.
 
+pub mod changes;
 pub mod context;
 pub mod credits;
 pub mod dice;

@@ -1,0 +1,85 @@
+//! What follow-up passes (deletes, reconcile, refresh) know of a run: the modules that were read to
+//! their end, what is remembered of each, and what of their records is to be remembered.
+
+use super::config::DeletedForm;
+use super::error::Error;
+use super::extract::Context;
+use super::keeper::{DELETED_AT, Keeper, Keeps};
+use super::memory::{Memory, StreamMemory};
+use super::plan::StreamPlan;
+use super::state::Bounds;
+use crate::protocol::schema::Property;
+use std::sync::{Arc, PoisonError};
+
+impl Context {
+    /// Notes that a module was read to its end.
+    pub fn is_read(&self, plan: &StreamPlan) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(plan.clone()));
+    }
+
+    /// The modules that were read to their end, by name.
+    pub fn read_plans(&self) -> Vec<Arc<StreamPlan>> {
+        let mut plans = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        plans.sort_by(|one, other| one.tap_stream_id.cmp(&other.tap_stream_id));
+        plans
+    }
+
+    /// The ids of a stream that are this process's.
+    pub fn bounds(&self, _plan: &StreamPlan) -> Bounds {
+        Bounds::default()
+    }
+
+    /// What is remembered of a stream.
+    pub fn memory(&self, plan: &StreamPlan) -> Result<StreamMemory, Error> {
+        if self.memory.get().is_none() {
+            let opened = Memory::open(&self.state_dir, &self.client.connection().key())?;
+            // Two streams may be first at once; either handle does.
+            drop(self.memory.set(opened));
+        }
+        let memory = self.memory.get().expect("was just opened");
+        Ok(memory.stream(&plan.tap_stream_id)?)
+    }
+
+    /// Whether the ids of a stream are compared, now or another time.
+    pub fn reconciles(&self, plan: &StreamPlan) -> bool {
+        self.config.reconcile.as_ref().is_some_and(|settings| settings.streams.takes(&plan.tap_stream_id))
+    }
+
+    /// The columns of a stream that are refreshed on their own.
+    pub fn refreshed(&self, plan: &StreamPlan) -> Vec<String> {
+        let settings = self.config.refresh.as_ref();
+        let wanted = settings.is_some_and(|settings| settings.streams.takes(&plan.tap_stream_id));
+        if wanted { plan.worked_out() } else { Vec::new() }
+    }
+
+    /// Adds to a plan what its records carry besides their fields.
+    pub fn complete(&self, plan: &mut StreamPlan) {
+        if self.config.deleted_records == DeletedForm::Mark {
+            let since = Property::formatted("date-time").with("title", "Deleted since");
+            plan.schema["properties"][DELETED_AT] = since.into();
+        }
+    }
+
+    /// Who remembers a stream's records as they go out; nobody if nothing of them is needed later.
+    pub fn keeper(&self, plan: &StreamPlan) -> Result<Option<Keeper>, Error> {
+        let marks = self.config.deleted_records == DeletedForm::Mark;
+        let ids = self.reconciles(plan).then_some(0);
+        let hashed = self.refreshed(plan);
+        if !marks && ids.is_none() && hashed.is_empty() {
+            return Ok(None);
+        }
+        self.made_keeper(plan, Keeps { marks, ids, hashed }).map(Some)
+    }
+
+    /// Who remembers records that a follow-up pass writes at that time.
+    pub fn follow_up_keeper(&self, plan: &StreamPlan, at: i64) -> Result<Keeper, Error> {
+        let marks = self.config.deleted_records == DeletedForm::Mark;
+        self.made_keeper(plan, Keeps { marks, ids: Some(at), hashed: self.refreshed(plan) })
+    }
+
+    fn made_keeper(&self, plan: &StreamPlan, keeps: Keeps) -> Result<Keeper, Error> {
+        let memory = self.memory(plan)?;
+        memory.columns(&plan.forms())?;
+        Ok(Keeper::new(memory, keeps))
+    }
+}
