@@ -132,7 +132,7 @@ def bare(zoho_crm: Path) -> None:
     """Runs the programs with nothing around them but what the image's base has."""
     with tempfile.TemporaryDirectory(prefix="bare-") as name:
         tree = Path(name)
-        for folder in ("bin", "lib", "state", "work", "tmp", CERTIFICATES.parent):
+        for folder in ("bin", "lib", "state", "pipeline", "tmp", CERTIFICATES.parent):
             (tree / folder).mkdir(parents=True)
         shutil.copy(zoho_crm, tree / "bin" / "zoho-crm")
         for link in ("tap-zoho-crm", "target-zoho-crm"):
@@ -157,7 +157,7 @@ def check_glibc(program: Path) -> None:
 
 
 def in_tree(zoho_crm: Path, tree: Path) -> None:
-    config = tree / "work" / "zoho.json"
+    config = tree / "pipeline" / "zoho.json"
     with emulator(zoho_crm, {"Leads": 20}, "--write-config", config):
         settings = {**json.loads(config.read_text()), "state_dir": "/state"}
         if os.geteuid() == 0:
