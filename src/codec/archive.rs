@@ -83,6 +83,34 @@ impl CsvArchive {
         Ok(entry.take(MAX_UNPACKED_BYTES))
     }
 
+    /// The bytes of the CSV file, unpacked by a thread of their own that runs ahead a few blocks.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn into_reader(mut self) -> Result<Unpacked, ArchiveError> {
+        let (send, blocks) = std::sync::mpsc::sync_channel(BLOCKS_AHEAD);
+        let path = self.path.clone();
+        let unpack = move || {
+            let fail = |error: ArchiveError| io::Error::other(error);
+            let mut csv = match self.csv() {
+                Ok(csv) => csv,
+                Err(error) => return drop(send.send(Err(fail(error)))),
+            };
+            loop {
+                let mut block = Vec::with_capacity(BLOCK_BYTES);
+                let read = csv.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block);
+                let is_last = !matches!(read, Ok(1..));
+                // An empty block says that the file is whole; whoever does not get one knows it is not.
+                if send.send(read.map(|_| block)).is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("unpack".into()).spawn(unpack);
+        started.map_err(|source| ArchiveError::Damaged { path, source })?;
+        Ok(Unpacked { blocks, block: io::Cursor::new(Vec::new()), is_whole: false })
+    }
+
     /// Unpacks everything once into nothing: proves length and checksum and counts the CSV rows
     /// after the header.
     ///
@@ -99,6 +127,31 @@ impl CsvArchive {
                 Ok(false) => return Ok(rows),
                 Err(error) => return Err(ArchiveError::Damaged { path, source: error.into() }),
             }
+        }
+    }
+}
+
+/// Bytes handed over at once, and how many such blocks wait for their reader.
+const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCKS_AHEAD: usize = 4;
+
+/// The bytes of a CSV file that another thread unpacks.
+pub struct Unpacked {
+    blocks: std::sync::mpsc::Receiver<io::Result<Vec<u8>>>,
+    block: io::Cursor<Vec<u8>>,
+    is_whole: bool,
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.block.read(out)?;
+            if read > 0 || self.is_whole || out.is_empty() {
+                return Ok(read);
+            }
+            let block = self.blocks.recv().map_err(|_| io::ErrorKind::UnexpectedEof)??;
+            self.is_whole = block.is_empty();
+            self.block = io::Cursor::new(block);
         }
     }
 }
@@ -125,6 +178,19 @@ mod tests {
         let file = archive(&[("1.csv", "Id,A\n1,\"x\ny\"\n2,z\n")]);
         let mut archive = CsvArchive::open(file.path()).expect("opens");
         assert_eq!(archive.verify().expect("sound"), 2);
+    }
+
+    #[test]
+    fn another_thread_unpacks_the_same_bytes() {
+        let text: String = (0..100_000).map(|row| format!("{row},{}\n", row * 7_919)).collect();
+        let file = archive(&[("1.csv", &text)]);
+        let mut found = String::new();
+        let archive = CsvArchive::open(file.path()).expect("opens");
+        let mut reader = archive.into_reader().expect("starts");
+        reader.read_to_string(&mut found).expect("reads");
+        assert!(found == text && reader.read(&mut [0; 8]).is_ok_and(|read| read == 0));
+        // A reader that is dropped early leaves no thread behind that waits for it.
+        drop(CsvArchive::open(file.path()).and_then(CsvArchive::into_reader).expect("starts"));
     }
 
     #[test]

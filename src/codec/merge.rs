@@ -27,6 +27,8 @@ pub enum Step {
     Needs(usize),
     /// The source of this number does not ascend by id.
     Disorder(usize),
+    /// Every row up to the [edge](Merger::until) has been merged.
+    Edge,
     /// All sources are at their end.
     End,
 }
@@ -39,6 +41,8 @@ pub struct Merger<R> {
     sources: Vec<Source<R>>,
     /// Whose row the id of the last step is.
     lead: usize,
+    /// The last id of what files were fed for.
+    edge: Option<String>,
 }
 
 impl<R: Read> Merger<R> {
@@ -54,7 +58,7 @@ impl<R: Read> Merger<R> {
         };
         let origins = plan.columns.iter().map(origin).collect();
         let sources = slices.iter().map(Source::new).collect();
-        Self { plan: plan.clone(), origins, sources, lead: 0 }
+        Self { plan: plan.clone(), origins, sources, lead: 0, edge: None }
     }
 
     /// Lets a source repeat rows that went before, as lists do that shift between two pages: they are
@@ -70,13 +74,21 @@ impl<R: Read> Merger<R> {
         }
     }
 
-    /// Feeds a CSV file.
+    /// The files fed next hold the rows up to this id; what they have behind it is left for the files
+    /// after them. Without an edge they hold all that is left.
+    pub fn until(&mut self, edge: Option<&str>) {
+        self.edge = edge.map(str::to_owned);
+    }
+
+    /// Feeds a CSV file in place of the one before.
     ///
     /// # Errors
     /// When there is no header or it lacks a column.
     pub fn feed_file(&mut self, source: usize, file: R) -> Result<(), DecodeError> {
         let source = &mut self.sources[source];
         source.input = Input::File(Box::new(CsvDecoder::new(file, &source.plan)?));
+        // A row behind the edge of the file before is in this one, too.
+        (source.is_filed, source.has_row) = (true, false);
         Ok(())
     }
 
@@ -98,13 +110,20 @@ impl<R: Read> Merger<R> {
         for (at, source) in self.sources.iter_mut().enumerate() {
             match source.fill()? {
                 Filled::Row | Filled::End => {}
+                // A file that is at its end has nothing more up to the edge.
+                Filled::Needs if source.is_filed => {}
                 Filled::Needs => return Ok(Step::Needs(at)),
                 Filled::Disorder => return Ok(Step::Disorder(at)),
             }
         }
         let rows = self.sources.iter().enumerate().filter(|(_, source)| source.has_row);
         let lead = rows.min_by(|(_, one), (_, other)| order(&one.id).cmp(&order(&other.id)));
-        let Some((lead, _)) = lead else { return Ok(Step::End) };
+        let Some((lead, source)) = lead else {
+            return Ok(if self.edge.is_some() { Step::Edge } else { Step::End });
+        };
+        if self.edge.as_ref().is_some_and(|edge| order(edge) < order(&source.id)) {
+            return Ok(Step::Edge);
+        }
         self.lead = lead;
         let mut whole = true;
         for at in 0..self.sources.len() {
@@ -171,6 +190,8 @@ struct Source<R> {
     /// Number of the current row, over all that was fed.
     row: u64,
     has_row: bool,
+    /// It is fed files.
+    is_filed: bool,
     /// The current row has been handed out.
     taken: bool,
     finished: bool,
@@ -190,6 +211,7 @@ impl<R: Read> Source<R> {
             before: String::new(),
             row: 0,
             has_row: false,
+            is_filed: false,
             taken: false,
             finished: false,
             repeats: false,
@@ -368,6 +390,7 @@ mod tests {
             match merger.advance().expect("decodes") {
                 Step::End => return (records, torn),
                 Step::Disorder(source) => panic!("source {source} does not ascend"),
+                Step::Edge => unreachable!("there is none"),
                 Step::Torn => torn.push(merger.id().parse().expect("a number")),
                 Step::Whole => {
                     let mut out = Vec::new();
@@ -426,6 +449,36 @@ mod tests {
             let expected = if repeats { Step::Whole } else { Step::Disorder(1) };
             assert_eq!(merger.advance().ok(), Some(expected));
         }
+    }
+
+    #[test]
+    fn files_may_end_at_different_rows_of_one_window() {
+        let plan = plan(3);
+        let slices = slices(&plan, &[0, 1], 3);
+        let rows: Vec<Row> = (11..19).map(|id| (id, 0)).collect();
+        let file = |slice: usize, ids: std::ops::Range<usize>| csv(&slices[slice], &rows[ids]);
+        // The second file of the first window went on behind its edge.
+        let files = [file(0, 0..3), file(1, 0..5), file(0, 3..8), file(1, 3..7)];
+        let mut merger = Merger::new(&plan, &slices);
+        let mut steps = Vec::new();
+        for (window, edge) in [(0, Some("13")), (2, None)] {
+            merger.until(edge);
+            for source in 0..2 {
+                merger.feed_file(source, files[window + source].as_slice()).expect("a header");
+            }
+            loop {
+                match merger.advance().expect("decodes") {
+                    Step::Needs(2) => {
+                        merger.feed_page(2, answers(&slices[2], &rows));
+                        merger.finish(2);
+                    }
+                    Step::Edge | Step::End => break,
+                    step => steps.push((step, merger.id().to_owned())),
+                }
+            }
+        }
+        let whole = (11..18).map(|id| (Step::Whole, id.to_string()));
+        assert_eq!(steps, whole.chain([(Step::Torn, "18".to_owned())]).collect::<Vec<_>>());
     }
 
     #[test]

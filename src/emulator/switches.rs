@@ -84,6 +84,9 @@ pub struct Switches {
     /// Kinds of fields that bulk read exports although it refuses them otherwise: `Tag`,
     /// `fileupload`, `imageupload`, `subform`, `multiselectlookup`, `multiuserlookup`.
     pub bulk_read_extra_types: Vec<String>,
+    /// Fields that bulk read refuses by name although the metadata lists them, as it does with
+    /// addresses and coordinates; `Account_Name.Account_Name` for a dotted one.
+    pub bulk_read_refused_fields: Vec<String>,
     /// Bulk read takes `page` above 1.
     pub bulk_read_pages: bool,
     /// The job status answer carries `result` before the job is done.
@@ -116,6 +119,8 @@ pub struct Switches {
     pub coql_reach: u32,
     /// Most columns a COQL call selects.
     pub coql_columns: u32,
+    /// Fields that queries refuse by name.
+    pub coql_refused_fields: Vec<String>,
     /// Most values of `in` and `not in` in a COQL query.
     pub coql_values: u32,
     /// COQL takes Notes.
@@ -166,6 +171,7 @@ impl Default for Switches {
             bulk_read_id_criteria: true,
             bulk_read_in_values: 20,
             bulk_read_extra_types: Vec::new(),
+            bulk_read_refused_fields: Vec::new(),
             bulk_read_pages: true,
             bulk_read_early_result: false,
             bulk_write_spaced_state: false,
@@ -182,6 +188,7 @@ impl Default for Switches {
             coql_rows: 2_000,
             coql_reach: 100_000,
             coql_columns: 500,
+            coql_refused_fields: Vec::new(),
             coql_values: 100,
             coql_notes: false,
             jobs_side_by_side: 2,

@@ -142,11 +142,13 @@ impl CatalogEntry {
             .unwrap_or(true)
     }
 
-    /// Whether somebody marked this property as selected, not only a default.
+    /// Whether somebody selected this property by name: by a mark, or by a catalog without defaults.
     pub fn is_property_asked_for(&self, property: &str) -> bool {
-        let marked = || self.schema.get("properties")?.get(property)?.get("selected")?.as_bool();
+        let schema = self.schema.get("properties").and_then(|properties| properties.get(property));
+        let marked = || schema?.get("selected")?.as_bool();
         let selected = self.property_metadata(property, "selected").and_then(Value::as_bool);
-        selected.or_else(marked).unwrap_or(false)
+        let has_default = self.property_metadata(property, "selected-by-default").is_some();
+        selected.or_else(marked).unwrap_or(schema.is_some() && !has_default)
     }
 
     /// Names of all properties of the schema, in its order.

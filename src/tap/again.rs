@@ -145,7 +145,7 @@ fn merge(
         match merger.advance().map_err(decode)? {
             Step::Whole => output.record(|out| merger.write(out).map_err(decode))?,
             Step::Torn => torn.push(merger.id().to_owned()),
-            Step::Needs(_) | Step::Disorder(_) | Step::End => return Ok(torn),
+            Step::Needs(_) | Step::Disorder(_) | Step::Edge | Step::End => return Ok(torn),
         }
     }
 }

@@ -184,7 +184,6 @@ impl StreamPlan {
                     None
                 }
             })
-            .filter(|slices| slices.main != Way::BulkRead || slices.is_single())
             .collect();
         ways.sort_by_key(|slices| slices.credits(rows));
         (ways, refused)

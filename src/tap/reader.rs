@@ -8,8 +8,8 @@ use super::extract::Context;
 use super::glance::{Start, start};
 use super::output::StreamOutput;
 use super::plan::{StreamPlan, Way};
-use super::planner::{Expected, Offers, expect};
-use super::slices::Learned;
+use super::planner::{Expected, Offers, Outlook, expect};
+use super::slices::{Learned, Slices};
 use super::state::{Bookmark, Bounds, Progress, text};
 use super::{bulk, incremental, list, wide};
 use crate::protocol::catalog::CatalogEntry;
@@ -74,13 +74,18 @@ impl<'a> Reading<'a> {
                 text(done)
             );
         }
-        let learned = Learned { coql_columns: context.coql_columns.get().copied(), ..Learned::default() };
+        let refused = progress.refused.iter().map(|name| (Way::BulkRead, name.clone())).collect();
+        let coql_columns = context.coql_columns.get().copied();
+        let learned = Learned { coql_columns, refused, ..Learned::default() };
         Self { plan, done, progress, first_page: None, learned }
     }
 
     /// The bookmark that is true now.
     pub fn bookmark(&self) -> Value {
-        self.to_value(Bookmark { replication_key_value: self.done, in_progress: Some(self.progress.clone()) })
+        let mut progress = self.progress.clone();
+        let refused = self.learned.refused.iter().filter(|(way, _)| *way == Way::BulkRead);
+        progress.refused = refused.map(|(_, name)| name.clone()).collect();
+        self.to_value(Bookmark { replication_key_value: self.done, in_progress: Some(progress) })
     }
 
     /// The bookmark once everything is out.
@@ -139,7 +144,19 @@ pub(super) async fn read(
     if context.config.activate_version && plan.replication_key.is_none() {
         output.versioned(reading.progress.window.until);
     }
-    let read = by_ways(context, &mut reading, output).await;
+    let mut outlook = None;
+    let read = loop {
+        match by_ways(context, &mut reading, output, &mut outlook).await {
+            Ok(Ended::Complete(ways)) => break Ok(ways),
+            Ok(Ended::TooDear(names)) => {
+                let Reading { done, progress, learned, .. } = reading;
+                plan = plan.without(&names);
+                output.begin(&plan.schema, &["id".to_owned()], &cursor)?;
+                reading = Reading { plan: &plan, done, progress, first_page: None, learned };
+            }
+            Err(error) => break Err(error),
+        }
+    };
     // Whatever went wrong: what is out stays out, and the next run goes on from here.
     let bookmark = if read.is_ok() { reading.complete() } else { reading.bookmark() };
     if read.is_ok() {
@@ -163,17 +180,27 @@ pub(super) async fn sweep(
     plan: &StreamPlan,
     output: &mut StreamOutput,
 ) -> Result<Vec<Way>, Error> {
-    let mut reading = Reading::new(context, plan, Bookmark::default());
-    by_ways(context, &mut reading, output).await
+    let mut plan = plan.clone();
+    loop {
+        let mut reading = Reading::new(context, &plan, Bookmark::default());
+        match by_ways(context, &mut reading, output, &mut None).await? {
+            Ended::Complete(ways) => return Ok(ways),
+            Ended::TooDear(names) => plan = plan.without(&names),
+        }
+    }
 }
 
-/// Reads a stream by one way after another until it is complete.
-async fn by_ways(
-    context: &Context,
-    reading: &mut Reading<'_>,
-    output: &mut StreamOutput,
-) -> Result<Vec<Way>, Error> {
-    let mut outlook = match context.config.trial {
+/// How a stream came to its end, or to a stop.
+enum Ended {
+    /// By these ways.
+    Complete(Vec<Way>),
+    /// These columns are refused by every cheap way, and nobody asked for them by name.
+    TooDear(Vec<String>),
+}
+
+/// What is known of a reading before it begins.
+async fn outlook_of(context: &Context, reading: &Reading<'_>) -> Result<Outlook, Error> {
+    let outlook = match context.config.trial {
         // The cheapest way to so few.
         Some(most) => Expected::Counted(most).into(),
         None => expect(context, reading).await?,
@@ -184,10 +211,24 @@ async fn by_ways(
         Some(rows) => context.observer.expects(&reading.plan.stream, rows),
         None => context.plan_at_least(),
     }
+    Ok(outlook)
+}
+
+/// Reads a stream by one way after another until it is complete.
+async fn by_ways(
+    context: &Context,
+    reading: &mut Reading<'_>,
+    output: &mut StreamOutput,
+    outlook: &mut Option<Outlook>,
+) -> Result<Ended, Error> {
+    let outlook = match outlook {
+        Some(outlook) => outlook,
+        None => outlook.insert(outlook_of(context, reading).await?),
+    };
     let mut used = Vec::new();
     loop {
         let Offers { able, refused } =
-            Offers::new(reading.plan, context.config.method, &outlook, &reading.learned);
+            Offers::new(reading.plan, context.config.method, outlook, &reading.learned);
         let resumed =
             able.iter().find(|offer| offer.slices.main == Way::BulkRead && reading.progress.has_jobs());
         let Some(slices) = resumed.or(able.first()).map(|offer| &offer.slices) else {
@@ -195,13 +236,17 @@ async fn by_ways(
             return Err(Error::NoWay { stream, reasons });
         };
         let (way, rows) = (slices.main, outlook.expected.rows());
+        let dear = too_dear(reading.plan, slices, rows);
+        if !dear.is_empty() {
+            return Ok(Ended::TooDear(dear));
+        }
         reading.progress.way = way;
         context.observer.doing(&reading.plan.stream, way.label());
         let before = output.rows();
         let outcome = match way {
+            Way::BulkRead => bulk::read(context, reading, output, slices, rows).await?,
             _ if !slices.is_single() => wide::read(context, reading, output, slices, rows).await?,
             Way::Coql => incremental::read(context, reading, output, rows).await?,
-            Way::BulkRead => bulk::read(context, reading, output, rows).await?,
             Way::Records => list::read(context, reading, output).await?,
         };
         if output.rows() > before {
@@ -212,7 +257,7 @@ async fn by_ways(
             }
         }
         match outcome {
-            Outcome::Complete => return Ok(used),
+            Outcome::Complete => return Ok(Ended::Complete(used)),
             Outcome::Large(left) => outlook.expected = Expected::Counted(left),
             Outcome::Learned => {
                 tracing::info!(
@@ -231,4 +276,24 @@ async fn by_ways(
             }
         }
     }
+}
+
+/// The columns of which it only turned out now that they are dear, unless somebody asked for them by
+/// name; tells of them and their price.
+fn too_dear(plan: &StreamPlan, slices: &Slices, rows: Option<u64>) -> Vec<String> {
+    let dear = slices.dear(&plan.columns).into_iter();
+    let dear: Vec<String> =
+        dear.filter(|name| plan.by_default.iter().any(|it| it == name)).map(str::to_owned).collect();
+    let price = match rows {
+        Some(rows) => format!("{} credits", slices.dear_credits(rows)),
+        None => format!("{} credits per 1,000 rows", slices.dear_credits(1_000)),
+    };
+    for field in &dear {
+        tracing::warn!(
+            stream = plan.stream,
+            "field `{field}` is left out: only the records API delivers it, for {price}; to have it anyway, \
+             mark it as selected in the catalog"
+        );
+    }
+    dear
 }

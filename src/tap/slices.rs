@@ -136,7 +136,9 @@ impl Slices {
         rows: u64,
         learned: &Learned,
     ) -> Result<Self, String> {
-        let mut others: Vec<Way> = Way::ALL.into_iter().filter(|way| *way != main).collect();
+        // Files lead or stay away: beside a query they would cost more than they bring.
+        let others = Way::ALL.into_iter().filter(|way| *way != main && *way != Way::BulkRead);
+        let mut others: Vec<Way> = others.collect();
         others.sort_by_key(|way| way.credits(rows));
         let mut taken: Vec<(Way, Vec<usize>)> =
             std::iter::once(main).chain(others).map(|way| (way, Vec::new())).collect();
@@ -178,19 +180,30 @@ impl Slices {
         sweep + self.slices.iter().map(|slice| slice.credits(rows)).sum::<u64>()
     }
 
-    /// Credits for a thousand rows of what is not read by the main way, rounded up, with the names of
-    /// those columns: for people who ask why a reading costs what it costs.
-    pub fn aside<'c>(&self, columns: &'c RecordPlan) -> impl Iterator<Item = (Way, u64, Vec<&'c str>)> {
-        let names =
-            |slice: &Slice| slice.places.iter().map(|at| columns.columns[*at].name.as_str()).collect();
-        let aside = self.slices.iter().filter(|slice| slice.way != self.main);
-        let aside: Vec<_> = aside.map(|slice| (slice.way, slice.credits(1_000), names(slice))).collect();
-        aside.into_iter()
+    /// The columns that are dear to read beside what the main way brings.
+    pub fn dear<'c>(&self, columns: &'c RecordPlan) -> Vec<&'c str> {
+        let places = self.dear_slices().flat_map(|slice| &slice.places);
+        places.map(|place| columns.columns[*place].name.as_str()).collect()
+    }
+
+    /// Credits of those columns for so many rows.
+    pub fn dear_credits(&self, rows: u64) -> u64 {
+        self.dear_slices().map(|slice| slice.credits(rows)).sum()
+    }
+
+    fn dear_slices(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.iter().filter(|slice| slice.way != self.main && slice.credits(1_000) > DEAR_CREDITS)
     }
 
     /// How many slices this way brings.
     pub fn count(&self, way: Way) -> u64 {
         self.slices.iter().filter(|slice| slice.way == way).count() as u64
+    }
+
+    /// The columns of each file of Bulk Read.
+    pub fn files(&self, whole: &RecordPlan) -> Vec<RecordPlan> {
+        let files = self.slices.iter().filter(|slice| slice.way == Way::BulkRead);
+        files.map(|slice| if self.is_single() { whole.clone() } else { slice.plan(whole) }).collect()
     }
 
     /// Whether one reading brings all columns.

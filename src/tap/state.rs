@@ -55,6 +55,8 @@ pub struct Progress {
     /// What follows, divided among bulk jobs: each span begins where the one before it ends, so that no
     /// state can leave a gap, and the last one has no end.
     pub spans: Vec<Span>,
+    /// Columns that the jobs do not have, because the server refused them.
+    pub refused: Vec<String>,
 }
 
 /// A part of a reading: what one bulk job reads, or several, each some of the columns.
@@ -80,8 +82,8 @@ pub enum Edge {
 impl Progress {
     /// A reading that has not begun.
     pub fn new(window: Window, fields: String) -> Self {
-        let (after_id, created_from, spans) = (None, None, Vec::new());
-        Self { window, way: Way::Coql, fields, after_id, created_from, spans }
+        let (after_id, created_from, spans, refused) = (None, None, Vec::new(), Vec::new());
+        Self { window, way: Way::Coql, fields, after_id, created_from, spans, refused }
     }
 
     /// Whether rows of this window are out or paid for: then only what follows them is read.
@@ -172,6 +174,9 @@ impl Progress {
             let starts = [self.start()].into_iter().chain(starts);
             value["windows"] =
                 self.spans.iter().zip(starts).map(|(span, start)| span.to_value(start)).collect();
+        }
+        if !self.refused.is_empty() {
+            value["refused_fields"] = self.refused.clone().into();
         }
         value
     }
@@ -276,9 +281,15 @@ impl<'a> Place<'a> {
             after_id: self.at("after_id").id()?,
             created_from: self.at("created_from").instant()?,
             spans: self.spans()?,
+            refused: self.at("refused_fields").names()?,
         };
         self.check(&progress)?;
         Ok(Some(progress))
+    }
+
+    fn names(&self) -> Result<Vec<String>, StateError> {
+        let names = self.read("a list of names", Value::as_array)?.into_iter().flatten();
+        names.map(|name| name.as_str().map(str::to_owned).ok_or_else(|| self.error("a list of names"))).collect()
     }
 
     /// The spans; states of older taps hold one job and no list.

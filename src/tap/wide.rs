@@ -35,6 +35,7 @@ enum Pause {
     Full,
     /// This source does not ascend.
     Disorder(usize),
+    /// Everything that was fed is written.
     End,
 }
 
@@ -44,6 +45,8 @@ enum Feed {
     Query { after: Option<String>, left: Option<u64>, pages: u32, full: u32 },
     /// The next page of a list.
     List { query: Box<RecordsQuery>, pages: u32 },
+    /// Files, which somebody else brings.
+    Files,
 }
 
 /// What one feeding came to.
@@ -55,7 +58,8 @@ enum Fed {
     No(Outcome),
 }
 
-struct Wide<'s> {
+/// A reading by slices on its way.
+pub(super) struct Wide<'s> {
     slices: &'s Slices,
     fields: Vec<Vec<String>>,
     feeds: Vec<Feed>,
@@ -79,35 +83,8 @@ pub(super) async fn read(
     reading.progress.spans.clear();
     reading.progress.created_from = None;
     let mut wide = Wide::new(reading, slices, rows);
-    loop {
-        let pause = tokio::task::block_in_place(|| wide.emit(context, reading, output))?;
-        let ended = matches!(pause, Pause::End);
-        if ended || matches!(pause, Pause::Full) {
-            again::read(context, reading, output, std::mem::take(&mut wide.torn)).await?;
-            wide.bookmark(reading);
-            if output.is_due() {
-                output.checkpoint(reading.bookmark())?;
-            }
-        }
-        match pause {
-            Pause::Full => {}
-            Pause::End => break,
-            Pause::Disorder(source) => {
-                let way = wide.slices.slices[source].way;
-                return Ok(wide.refused(reading, way, "its rows do not ascend by id".into()));
-            }
-            Pause::Needs(source) => match wide.feed(context, reading, source).await? {
-                Fed::Yes => extracted_now(context, output),
-                Fed::Large => {
-                    again::read(context, reading, output, std::mem::take(&mut wide.torn)).await?;
-                    wide.bookmark(reading);
-                    return Ok(Outcome::Large(
-                        incremental::count(context, reading, reading.progress.floor()).await?,
-                    ));
-                }
-                Fed::No(outcome) => return Ok(outcome),
-            },
-        }
+    if let Some(outcome) = wide.run(context, reading, output).await? {
+        return Ok(outcome);
     }
     if slices.main == Way::Records && wide.pages() > 1 {
         list::catch_slipped(context, reading, output, wide.listed).await?;
@@ -116,7 +93,8 @@ pub(super) async fn read(
 }
 
 impl<'s> Wide<'s> {
-    fn new(reading: &Reading<'_>, slices: &'s Slices, rows: Option<u64>) -> Self {
+    /// A reading that goes on behind what is out.
+    pub fn new(reading: &Reading<'_>, slices: &'s Slices, rows: Option<u64>) -> Self {
         let columns = &reading.plan.columns;
         let plans: Vec<_> = slices.slices.iter().map(|slice| slice.plan(columns)).collect();
         let fields: Vec<Vec<String>> =
@@ -128,11 +106,13 @@ impl<'s> Wide<'s> {
                 let query = list::query(reading, fields[at].clone());
                 Feed::List { query: Box::new(query), pages: 0 }
             }
-            _ => Feed::Query { after: after.clone(), left: rows, pages: 0, full: u32::MAX },
+            Way::Coql => Feed::Query { after: after.clone(), left: rows, pages: 0, full: u32::MAX },
+            Way::BulkRead => Feed::Files,
         };
         let feeds: Vec<Feed> = slices.slices.iter().enumerate().map(feed).collect();
         for (at, slice) in slices.slices.iter().enumerate() {
-            if slice.way == Way::Records {
+            // Files were looked through before; their first rows may be out already.
+            if slice.way != Way::Coql {
                 merger.may_repeat(at);
             }
         }
@@ -140,6 +120,72 @@ impl<'s> Wide<'s> {
             merger.start_after(after);
         }
         Self { slices, fields, feeds, merger, torn: Vec::new(), listed: list::Listing::default() }
+    }
+
+    /// Writes one window of Bulk Read: the files of its slices, in their order, and what belongs to
+    /// their rows; `up_to` is where the window ends. Answers what follows if it cannot.
+    pub async fn window(
+        &mut self,
+        context: &Context,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+        files: Vec<File>,
+        up_to: Option<&str>,
+    ) -> Result<Option<Outcome>, Error> {
+        let stream = &reading.plan.stream;
+        let decode = |source: DecodeError| Error::Decode { stream: stream.clone(), source };
+        self.merger.until(up_to);
+        for (source, file) in files.into_iter().enumerate() {
+            self.merger.feed_file(source, file).map_err(decode)?;
+        }
+        extracted_now(context, output);
+        self.run(context, reading, output).await
+    }
+
+    /// Feeds and writes until everything is out, or a way is refused or too dear.
+    async fn run(
+        &mut self,
+        context: &Context,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+    ) -> Result<Option<Outcome>, Error> {
+        loop {
+            match tokio::task::block_in_place(|| self.emit(context, reading, output))? {
+                Pause::Full => self.settle(context, reading, output).await?,
+                Pause::End => {
+                    self.settle(context, reading, output).await?;
+                    return Ok(None);
+                }
+                Pause::Disorder(source) => {
+                    let way = self.slices.slices[source].way;
+                    return Ok(Some(self.refused(reading, way, "its rows do not ascend by id".into())));
+                }
+                Pause::Needs(source) => match self.feed(context, reading, source).await? {
+                    Fed::Yes => extracted_now(context, output),
+                    Fed::Large => {
+                        self.settle(context, reading, output).await?;
+                        let left = incremental::count(context, reading, reading.progress.floor()).await?;
+                        return Ok(Some(Outcome::Large(left)));
+                    }
+                    Fed::No(outcome) => return Ok(Some(outcome)),
+                },
+            }
+        }
+    }
+
+    /// Reads torn rows again; then everything up to here is out, and a STATE may say so.
+    async fn settle(
+        &mut self,
+        context: &Context,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+    ) -> Result<(), Error> {
+        again::read(context, reading, output, std::mem::take(&mut self.torn)).await?;
+        self.bookmark(reading);
+        if output.is_due() {
+            output.checkpoint(reading.bookmark())?;
+        }
+        Ok(())
     }
 
     /// Writes rows until something has to be waited for.
@@ -155,10 +201,14 @@ impl<'s> Wide<'s> {
         loop {
             match self.merger.advance().map_err(decode)? {
                 Step::Whole => output.record(|out| self.merger.write(out).map_err(decode))?,
-                Step::Torn => self.torn.push(self.merger.id().to_owned()),
+                Step::Torn if reading.progress.window.bounds.hold(self.merger.id()) => {
+                    self.torn.push(self.merger.id().to_owned());
+                }
+                // A list knows no shards.
+                Step::Torn => {}
                 Step::Needs(source) => return Ok(Pause::Needs(source)),
                 Step::Disorder(source) => return Ok(Pause::Disorder(source)),
-                Step::End => {
+                Step::Edge | Step::End => {
                     context.observer.rows(stream, output.rows());
                     return Ok(Pause::End);
                 }
@@ -182,6 +232,10 @@ impl<'s> Wide<'s> {
         let id = self.merger.id();
         if self.slices.main != Way::Records && self.torn.is_empty() && !id.is_empty() {
             reading.progress.after_id = Some(id.to_owned());
+            if let Some(span) = reading.progress.spans.first_mut() {
+                // That id lies within this window: its files begin before it.
+                span.rows_out += 1;
+            }
         }
     }
 
@@ -208,6 +262,7 @@ impl<'s> Wide<'s> {
             }
             Feed::Query { .. } => self.query(context, reading, source).await,
             Feed::List { .. } => self.list(context, reading, source).await,
+            Feed::Files => Ok(Fed::Yes),
         }
     }
 

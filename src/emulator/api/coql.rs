@@ -75,6 +75,7 @@ fn limits(switches: &Switches) -> Limits {
         columns: switches.coql_columns as usize,
         values: switches.coql_values as usize,
         notes: switches.coql_notes,
+        refused: switches.coql_refused_fields.clone(),
         ..Limits::default()
     }
 }

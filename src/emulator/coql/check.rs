@@ -11,7 +11,7 @@ use crate::emulator::value::Value as Cell;
 use serde_json::json;
 
 /// What one query may ask for. Sources contradict each other: see the API reference, section COQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Rows per call.
     pub rows: u64,
@@ -35,6 +35,8 @@ pub struct Limits {
     pub joins: usize,
     /// Whether Notes can be queried although the schema says no.
     pub notes: bool,
+    /// Fields that cannot be queried although the schema has them.
+    pub refused: Vec<String>,
 }
 
 impl Default for Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             depth: 2,
             joins: 15,
             notes: false,
+            refused: Vec::new(),
         }
     }
 }
@@ -188,7 +191,7 @@ impl Checker<'_> {
             field.data_type.is_rows()
                 || matches!(field.data_type, DataType::ImageUpload | DataType::FileUpload)
         });
-        if refused {
+        if refused || self.limits.refused.contains(&column.text) {
             return Err(Refusal::invalid(json!({"column_name": column.text, "clause": clause})));
         }
         if path.joins() > self.limits.depth {

@@ -20,9 +20,12 @@ use super::error::Error;
 use super::extract::Context;
 use super::output::StreamOutput;
 use super::reader::{Outcome, Reading};
+use super::slices::Slices;
 use super::state::{Bounds, Edge, Span, precedes, text};
+use super::wide::{self, Wide};
 use crate::codec::archive::CsvArchive;
 use crate::codec::decode::{CsvDecoder, DecodeError};
+use crate::codec::plan::RecordPlan;
 use by_time::Cut;
 use file::ResultFile;
 use flight::{Flight, Landed};
@@ -43,6 +46,7 @@ pub(super) async fn read(
     context: &Context,
     reading: &mut Reading<'_>,
     output: &mut StreamOutput,
+    slices: &Slices,
     rows: Option<u64>,
 ) -> Result<Outcome, Error> {
     let progress = &mut reading.progress;
@@ -51,9 +55,15 @@ pub(super) async fn read(
     }
     let is_time = |span: &Span| matches!(span.up_to, Some(Edge::Created(_)));
     let by_time = progress.created_from.is_some() || progress.spans.iter().any(is_time);
-    let mut pipeline = Pipeline { context, lanes: VecDeque::new(), windows: Windows::new(rows), by_time };
+    let wide = (!slices.is_single()).then(|| Wide::new(reading, slices, rows));
+    let files = slices.files(&reading.plan.columns);
+    let (lanes, windows) = (VecDeque::new(), Windows::new(rows));
+    let mut pipeline = Pipeline { context, lanes, windows, by_time, files, wide };
     let outcome = pipeline.run(reading, output).await?;
-    reading.progress.spans.clear();
+    // What was learned concerns columns: the jobs that there are stay good.
+    if outcome != Outcome::Learned {
+        reading.progress.spans.clear();
+    }
     Ok(outcome)
 }
 
@@ -80,6 +90,10 @@ struct Pipeline<'c> {
     windows: Windows,
     /// Windows are over the time of creation: the server takes no criteria on ids.
     by_time: bool,
+    /// The columns of each job of a window.
+    files: Vec<RecordPlan>,
+    /// Puts the columns together, where several readings bring them.
+    wide: Option<Wide<'c>>,
 }
 
 /// How far the first windows got their jobs.
@@ -118,7 +132,9 @@ impl Pipeline<'_> {
             }
             match self.follow_up(reading, output).await? {
                 Next::Write => {
-                    self.emit(reading, output)?;
+                    if let Some(outcome) = self.emit(reading, output).await? {
+                        return Ok(outcome);
+                    }
                     self.done(reading);
                 }
                 Next::Again => {}
@@ -164,8 +180,8 @@ impl Pipeline<'_> {
         reading: &mut Reading<'_>,
         output: &mut StreamOutput,
     ) -> Result<bool, Error> {
-        if reading.progress.window.bounds != Bounds::default() {
-            // A shard is a range of ids.
+        if reading.progress.window.bounds != Bounds::default() || self.wide.is_some() {
+            // A shard is a range of ids, and slices are merged by them.
             return Ok(false);
         }
         if !self.by_time {
@@ -207,29 +223,49 @@ impl Pipeline<'_> {
                 continue;
             }
             let Some(span) = reading.progress.spans.get(at) else { break };
-            let is_new = span.jobs.is_empty();
+            let is_new = span.jobs.len() != self.files.len();
             if is_new {
-                if span.up_to.is_none() {
+                if span.up_to.is_none() && span.jobs.is_empty() {
                     self.windows.divide(self.context, reading, self.by_time).await?;
                 }
-                let ask = query(reading, at, self.by_time);
-                match create(self.context, reading, &ask).await {
-                    Ok(job) => reading.progress.spans[at].jobs.push(job),
-                    Err(NoJob::Criteria(reason)) => return Ok(Launched::NoCriteria(reason)),
+                match self.create_jobs(reading, output, at).await? {
+                    None => {}
+                    Some(NoJob::Criteria(reason)) => return Ok(Launched::NoCriteria(reason)),
                     // It gets another chance when everything before it is written.
-                    Err(NoJob::Refused(_) | NoJob::NoCredits(_)) if at > 0 => break,
-                    Err(NoJob::Learned) => return Ok(Launched::Refused(Outcome::Learned)),
-                    Err(NoJob::Refused(reason)) => return Ok(Launched::Refused(Outcome::Refused(reason))),
-                    Err(NoJob::NoCredits(error) | NoJob::Failed(error)) => return Err(error),
+                    Some(NoJob::Refused(_) | NoJob::NoCredits(_)) if at > 0 => break,
+                    Some(NoJob::Learned) => return Ok(Launched::Refused(Outcome::Learned)),
+                    Some(NoJob::Refused(reason)) => return Ok(Launched::Refused(Outcome::Refused(reason))),
+                    Some(NoJob::NoCredits(error) | NoJob::Failed(error)) => return Err(error),
                 }
-                // The job is paid for: whoever goes on after us has to find it.
-                output.checkpoint(reading.bookmark())?;
             }
             let jobs = reading.progress.spans[at].jobs.clone();
             let flight = Flight::launch(self.context, &reading.plan.stream, jobs, is_new, at);
             self.lanes[at].flight = Some(flight);
         }
         Ok(Launched::Yes)
+    }
+
+    /// Creates the jobs that a window lacks; answers why one cannot be had. A column that is refused
+    /// leaves the slices before its own as they were, so their jobs stay good.
+    async fn create_jobs(
+        &mut self,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+        at: usize,
+    ) -> Result<Option<NoJob>, Error> {
+        if reading.progress.spans[at].jobs.len() > self.files.len() {
+            reading.progress.spans[at].jobs.clear();
+        }
+        for columns in self.files.iter().skip(reading.progress.spans[at].jobs.len()) {
+            let ask = query(reading, columns, at, self.by_time);
+            match create(self.context, reading, &ask).await {
+                Ok(job) => reading.progress.spans[at].jobs.push(job),
+                Err(reason) => return Ok(Some(reason)),
+            }
+            // The job is paid for: whoever goes on after us has to find it.
+            output.checkpoint(reading.bookmark())?;
+        }
+        Ok(None)
     }
 
     /// Waits for the files of the first window; answers whether they are here, or have to be asked for
@@ -286,7 +322,9 @@ impl Pipeline<'_> {
                 }
                 continue;
             };
-            let within = precedes(after.as_bytes(), first.as_bytes())
+            // Slices are taken up again by an id within their files.
+            let goes_on = self.wide.is_some() && span.rows_out > 0;
+            let within = (goes_on || precedes(after.as_bytes(), first.as_bytes()))
                 && up_to.is_none_or(|up_to| !precedes(up_to.as_bytes(), last.as_bytes()));
             if rows.ascend && !within {
                 return Some("it does not heed criteria on the id".into());
@@ -315,13 +353,32 @@ impl Pipeline<'_> {
         Ok(true)
     }
 
-    /// Writes the rows of the first window that are not out yet.
-    fn emit(&self, reading: &mut Reading<'_>, output: &mut StreamOutput) -> Result<(), Error> {
+    /// Writes the rows of the first window that are not out yet. Answers what follows if it cannot.
+    async fn emit(
+        &mut self,
+        reading: &mut Reading<'_>,
+        output: &mut StreamOutput,
+    ) -> Result<Option<Outcome>, Error> {
         let Lane { files, skips, .. } = &self.lanes[0];
-        for file in files {
-            write_rows(self.context, reading, output, file, |row, _| skips.binary_search(&row).is_err())?;
-        }
-        Ok(())
+        let Some(wide) = &mut self.wide else {
+            for file in files {
+                write_rows(self.context, reading, output, file, |row, _| {
+                    skips.binary_search(&row).is_err()
+                })?;
+            }
+            return Ok(None);
+        };
+        let open = |file: &ResultFile| {
+            let unpacked = CsvArchive::open(file.path()).and_then(CsvArchive::into_reader);
+            unpacked.map(|csv| Box::new(csv) as wide::File).map_err(file.damaged(&reading.plan.stream))
+        };
+        let files = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        self.context.observer.doing(&reading.plan.stream, "Bulk Read");
+        let up_to = match &reading.progress.spans[0].up_to {
+            Some(Edge::Id(id)) => Some(id.clone()),
+            _ => None,
+        };
+        wide.window(self.context, reading, output, files, up_to.as_deref()).await
     }
 
     /// The first window is written.
@@ -333,7 +390,8 @@ impl Pipeline<'_> {
             Some(Edge::Created(time)) => reading.progress.created_from = Some(time),
             None if self.by_time => {}
             None => {
-                let last = files.into_iter().find_map(|file| file.rows.last);
+                let last = files.into_iter().filter_map(|file| file.rows.last);
+                let last = last.max_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
                 reading.progress.after_id = last.or(reading.progress.after_id.take());
             }
         }

@@ -76,7 +76,7 @@ impl Pipeline<'_> {
         seen: &mut HashSet<u64>,
     ) -> Result<Result<Pass, String>, Error> {
         let mut pass = Pass::default();
-        let mut ask = query(reading, 0, self.by_time);
+        let mut ask = query(reading, &reading.plan.columns, 0, self.by_time);
         loop {
             let mut has_failed = false;
             let landed = loop {
@@ -114,7 +114,7 @@ impl Pipeline<'_> {
 
     /// Creates the job of the next page: by token, else by number.
     async fn ask(
-        &self,
+        &mut self,
         reading: &mut Reading<'_>,
         ask: &mut BulkReadQuery,
         pages: u32,

@@ -8,6 +8,7 @@ use super::super::slices::selection;
 use super::super::state::Edge;
 use super::CREATED_TIME;
 use super::windows::literal;
+use crate::codec::plan::RecordPlan;
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::zoho;
 use crate::zoho::api::bulk_read::BulkReadQuery;
@@ -81,9 +82,14 @@ fn has_code(error: &zoho::Error, codes: &[&str]) -> bool {
     error.code().is_some_and(|code| codes.contains(&code))
 }
 
-/// What the job of a window asks for.
-pub(super) fn query(reading: &Reading<'_>, at: usize, by_time: bool) -> BulkReadQuery {
-    let mut fields = selection(&reading.plan.columns, Way::BulkRead);
+/// What a job of a window asks for: these columns.
+pub(super) fn query(
+    reading: &Reading<'_>,
+    columns: &RecordPlan,
+    at: usize,
+    by_time: bool,
+) -> BulkReadQuery {
+    let mut fields = selection(columns, Way::BulkRead);
     if by_time && !fields.iter().any(|field| field == CREATED_TIME) {
         fields.push(CREATED_TIME.to_owned());
     }

@@ -49,7 +49,15 @@ pub fn context(seed: u64, width: usize, rows: u64, change: impl FnOnce(&mut Opti
 
 /// Reads the module by one way.
 pub fn read(context: &TestContext, method: &str) -> Output {
-    context.catalog(&["Wide"]);
+    read_selected(context, method, |_| {})
+}
+
+/// Reads the module by one way, from a changed catalog.
+pub fn read_selected(context: &TestContext, method: &str, change: impl FnOnce(&mut Value)) -> Output {
+    let path = context.catalog(&["Wide"]);
+    let mut catalog = serde_json::from_slice(&std::fs::read(&path).expect("reads")).expect("JSON");
+    change(&mut catalog);
+    context.write("catalog.json", &catalog);
     let config = context.settings_with("method.json", &json!({"method": method}));
     let output = context.tap().arg("--config").arg(config).args(["--catalog", "catalog.json"]).output();
     let output = output.expect("runs");

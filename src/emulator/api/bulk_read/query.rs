@@ -220,7 +220,8 @@ impl Checker<'_> {
             let details = json!({"api_name": name, "module": self.module.api_name});
             return Err(Refusal::new("FIELD_NOT_AVAILABLE", "the field is not available", details));
         };
-        if path.field(self.schema).is_some_and(|field| !self.is_exported(field)) {
+        let refused = self.switches.bulk_read_refused_fields.iter().any(|refused| refused == name);
+        if refused || path.field(self.schema).is_some_and(|field| !self.is_exported(field)) {
             let details = json!({"api_name": name});
             return Err(Refusal::new("FIELD_NOT_SUPPORTED", "the field is not supported", details));
         }
