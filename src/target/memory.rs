@@ -10,12 +10,12 @@ use super::batch::{Entry, SpoolReader};
 use super::config::Nulls;
 use super::config::Operation;
 use super::error::Error;
-use super::ledger::{Fingerprints, Ledger, LedgerError, Seen, StoredBatch};
+use super::ledger::{Call, Fingerprints, Ledger, LedgerError, Note, Progress, Seen, StoredBatch, Way};
 use super::mapping::{Column, Route};
 use super::outcome::{Action, Outcome};
-use super::plan;
+use super::plan::{self, planned_call};
 use super::preflight::Row;
-use super::write::Writer;
+use super::write::{Job, Writer};
 use crate::codec::fingerprint::fingerprint;
 
 /// Rows that are remembered in one transaction.
@@ -115,6 +115,42 @@ pub fn fingerprints(body: &str, route: &Route) -> Result<Fingerprints, Error> {
         all.insert(column.field.clone(), mark.unwrap_or_else(|| NEVER_SAME.to_owned()));
     }
     Ok(all)
+}
+
+impl Job<'_> {
+    /// Takes rows out of an upsert of which only some fields changed: their records are changed by id, with
+    /// those fields alone. By upsert, a record that somebody deleted would be created again in part.
+    pub(super) async fn with_known_ids(&self, call: &Call) -> Result<Option<Vec<Call>>, Error> {
+        if call.way != Way::Upsert || call.progress != Progress::Planned {
+            return Ok(None);
+        }
+        let (mut units, mut notes, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for unit in &call.units {
+            let laid = self.lay(unit).await?;
+            let known = match laid.first.key.filter(|_| !laid.unchanged.is_empty()) {
+                Some(key) => {
+                    let lane = self.writer.memory_lane(&self.batch.route)?;
+                    self.writer.ledger.remembered(lane, key)?.and_then(|known| known.record_id)
+                }
+                None => None,
+            };
+            match known {
+                Some(id) => {
+                    units.push(unit.clone());
+                    notes.push(Note { id: Some(id), omit: laid.unchanged, ..Note::default() });
+                }
+                None => rest.push(unit.clone()),
+            }
+        }
+        if units.is_empty() {
+            return Ok(None);
+        }
+        let mut calls = vec![Call { notes, ..planned_call(0, Way::Update, units) }];
+        if !rest.is_empty() {
+            calls.push(planned_call(0, Way::Upsert, rest));
+        }
+        Ok(Some(calls))
+    }
 }
 
 impl Writer {

@@ -22,10 +22,16 @@ enum Ready {
 impl Job<'_> {
     /// Sends the rows of a record call.
     pub(super) async fn run_records(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
+        if let Some(others) = self.with_known_ids(&call).await? {
+            return self.run_instead(&call, others, effort).await;
+        }
         let mut laid = Vec::with_capacity(call.units.len());
         for (place, unit) in call.units.iter().enumerate() {
             let mut one = self.lay(unit).await?;
-            one.drop_unchanged(&self.batch.route);
+            if call.way == Way::Update {
+                // A create needs the whole row.
+                one.drop_unchanged(&self.batch.route);
+            }
             if let Some(note) = call.notes.get(place) {
                 one.heed(note);
             }

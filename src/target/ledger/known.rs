@@ -105,7 +105,9 @@ impl Ledger {
             for row in rows {
                 let key = row.key.to_be_bytes();
                 let accepted = matches!(row.outcome.action, Action::Inserted | Action::Updated | Action::Written);
-                if row.outcome.action == Action::Deleted {
+                // The record is gone; the next row of its key is a new one.
+                let gone = row.outcome.action == Action::Rejected && row.outcome.field.as_deref() == Some("id");
+                if row.outcome.action == Action::Deleted || gone {
                     remove.execute(params![lane, key])?;
                 } else if accepted && !row.outcome.replayed {
                     let before: Option<Option<String>> =

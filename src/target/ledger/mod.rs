@@ -28,7 +28,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
 
@@ -214,13 +214,12 @@ impl Ledger {
     pub fn lane(&self, org: &str, source: &str, name: &str) -> Result<i64> {
         let db = self.db();
         let name = if source.is_empty() { name.to_owned() } else { format!("{source}: {name}") };
-        db.execute(
-            "INSERT OR IGNORE INTO lanes (org, name, source) VALUES (?1, ?2, ?3)",
-            [org, &name, source],
-        )?;
-        Ok(db.query_row("SELECT lane FROM lanes WHERE org = ?1 AND name = ?2", [org, &name], |row| {
-            row.get(0)
-        })?)
+        let mut known = db.prepare_cached("SELECT lane FROM lanes WHERE org = ?1 AND name = ?2")?;
+        if let Some(lane) = known.query_row([org, &name], |row| row.get(0)).optional()? {
+            return Ok(lane);
+        }
+        db.execute("INSERT INTO lanes (org, name, source) VALUES (?1, ?2, ?3)", [org, &name, source])?;
+        Ok(db.last_insert_rowid())
     }
 }
 

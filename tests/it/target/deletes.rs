@@ -234,3 +234,24 @@ async fn unchanged_rows_are_not_sent_and_of_changed_ones_only_what_changed() {
         assert_eq!(actions(&results), ["rejected"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_somebody_deleted_is_never_made_again_in_part() {
+    let bed = Bed::new(
+        json!({"max_rejected": 9, "streams": {"Contacts": {"match_on": "Email", "only_changed": true}}}),
+    )
+    .await;
+    let (_, _, written) = bed.written(contacts(0..5) + &state(1)).await;
+    let id = written[3]["record_id"].as_str().expect("an id");
+    bed.client().delete("Contacts", &[id.into()]).await.expect("deleted");
+    let mut row = contact(3);
+    row["Last_Name"] = json!("Changed");
+    // Refused once, since the record is gone; whole and new after that.
+    for wanted in ["rejected", "inserted"] {
+        let input = contacts(0..0) + &record("Contacts", row.clone()) + &state(2);
+        let (_, _, results) = bed.written(input).await;
+        assert_eq!(actions(&results), [wanted], "{results:?}");
+    }
+    let rows = bed.rows("Contacts", "Last_Name,Phone").await;
+    assert_eq!(rows.last(), Some(&json!({"Last_Name": "Changed", "Phone": "030-1"})));
+}
