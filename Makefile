@@ -45,7 +45,7 @@ image: ## the container image; needs docker
 	docker build --tag zoho-crm-connector .
 
 sbom: ## what is in the programs, as CycloneDX JSON; needs cargo-cyclonedx
-	$(CARGO) cyclonedx --format json --override-filename target/zoho-crm-connector.cdx
+	$(CARGO) cyclonedx --format json --override-filename zoho-crm-connector.cdx
 
 deny: ## licences, sources and advisories of what we depend on; needs cargo-deny
 	$(CARGO) deny --locked check
