@@ -289,7 +289,9 @@ impl<'a> Place<'a> {
 
     fn names(&self) -> Result<Vec<String>, StateError> {
         let names = self.read("a list of names", Value::as_array)?.into_iter().flatten();
-        names.map(|name| name.as_str().map(str::to_owned).ok_or_else(|| self.error("a list of names"))).collect()
+        names
+            .map(|name| name.as_str().map(str::to_owned).ok_or_else(|| self.error("a list of names")))
+            .collect()
     }
 
     /// The spans; states of older taps hold one job and no list.

@@ -17,6 +17,7 @@ pub mod config;
 pub mod deletes;
 mod doubt;
 pub mod error;
+mod flow;
 pub mod ingest;
 pub mod jobs;
 pub mod ledger;

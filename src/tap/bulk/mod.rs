@@ -362,9 +362,7 @@ impl Pipeline<'_> {
         let Lane { files, skips, .. } = &self.lanes[0];
         let Some(wide) = &mut self.wide else {
             for file in files {
-                write_rows(self.context, reading, output, file, |row, _| {
-                    skips.binary_search(&row).is_err()
-                })?;
+                write_rows(self.context, reading, output, file, |row, _| skips.binary_search(&row).is_err())?;
             }
             return Ok(None);
         };

@@ -83,12 +83,7 @@ fn has_code(error: &zoho::Error, codes: &[&str]) -> bool {
 }
 
 /// What a job of a window asks for: these columns.
-pub(super) fn query(
-    reading: &Reading<'_>,
-    columns: &RecordPlan,
-    at: usize,
-    by_time: bool,
-) -> BulkReadQuery {
+pub(super) fn query(reading: &Reading<'_>, columns: &RecordPlan, at: usize, by_time: bool) -> BulkReadQuery {
     let mut fields = selection(columns, Way::BulkRead);
     if by_time && !fields.iter().any(|field| field == CREATED_TIME) {
         fields.push(CREATED_TIME.to_owned());
