@@ -106,9 +106,10 @@ fn first_read_and_increments(seed: u64) -> String {
     let mut spent = Vec::new();
     let mut state = state;
     for round in 0..3 {
-        context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
         let change = json!({"module": "Leads", "seed": seed + round, "change": CHANGED});
         context.control("POST", "mutate", &change);
+        // Past the lookback, so that no increment has the changes of the one before.
+        context.control("POST", "clock", &json!({"advance_seconds": 3_600}));
         let (records, next, charged) = sync(&context, Some(&state));
         assert!(records > 0 && records <= CHANGED, "{records} of {CHANGED} changes");
         assert!(charged.data <= INCREMENT && charged.metadata <= 1, "{charged:?}");
@@ -126,7 +127,7 @@ fn first_read_and_increments(seed: u64) -> String {
 }
 
 fn discovery(_: u64) -> String {
-    let Timed { streams, took, servers, peak, refused } = timed(135, Duration::from_millis(100));
+    let Timed { streams, took, servers, peak, refused } = timed(135, Duration::from_millis(500));
     assert!(streams >= 150 && peak <= 20 && refused == 0, "{streams} streams, {peak} at once");
     let ratio = took.as_secs_f64() / servers.as_secs_f64();
     assert!(ratio <= 1.5, "{took:?}, the server alone {servers:?}");
