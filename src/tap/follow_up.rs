@@ -60,6 +60,12 @@ impl Context {
         }
     }
 
+    /// Whether a stream's records are remembered as they go out.
+    pub fn keeps(&self, plan: &StreamPlan) -> bool {
+        let marks = self.config.deleted_records == DeletedForm::Mark;
+        marks || self.reconciles(plan) || !self.refreshed(plan).is_empty()
+    }
+
     /// Who remembers a stream's records as they go out; nobody if nothing of them is needed later.
     pub fn keeper(&self, plan: &StreamPlan) -> Result<Option<Keeper>, Error> {
         let marks = self.config.deleted_records == DeletedForm::Mark;

@@ -69,7 +69,9 @@ async fn look(context: &Context, entry: &CatalogEntry) -> Result<Option<(StreamP
     let Some(known) = context.client.known_fields(module_of(entry), LOOK_WITH) else { return Ok(None) };
     let plan = StreamPlan::new(entry, &known.value, &context.policy);
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
-    if bookmark.replication_key_value.is_none() || bookmark.in_progress.is_some() {
+    // Whoever keeps a stream's records may hand them out again later, and needs its fields as they are.
+    let is_kept = context.keeps(&plan);
+    if bookmark.replication_key_value.is_none() || bookmark.in_progress.is_some() || is_kept {
         return Ok(None);
     }
     let (clock, began) = (context.client.server_time(), Instant::now());
