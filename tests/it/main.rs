@@ -51,6 +51,7 @@ mod emulator_coql;
 mod emulator_core;
 mod emulator_oas;
 mod emulator_settings;
+mod emulator_switches;
 mod faults;
 mod guides;
 mod help;
