@@ -15,7 +15,7 @@ use zoho_crm_connector::emulator::switches::Switches;
 type Row = (&'static str, Value, Value, Value);
 
 /// Switches that other files of this folder turn both ways.
-const ELSEWHERE: [&str; 7] = [
+const ELSEWHERE: [&str; 9] = [
     "page_tokens",
     "merged",
     "multi_currency",
@@ -23,6 +23,8 @@ const ELSEWHERE: [&str; 7] = [
     "bulk_write_upload_seconds",
     "no_permission_module",
     "jobs_side_by_side",
+    "bulk_read_refused_fields",
+    "coql_refused_fields",
 ];
 
 fn of_records() -> Vec<Row> {
