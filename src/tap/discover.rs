@@ -200,7 +200,14 @@ fn field_metadata(module: &Module, field: &Field) -> serde_json::Value {
     let mut metadata = json!({"inclusion": inclusion, "zoho-data-type": field.data_type.as_str()});
     match reason {
         Some(reason) => metadata["zoho-note"] = reason.into(),
-        None => metadata["selected-by-default"] = selected_by_default(field).into(),
+        None => {
+            let is_selected = selected_by_default(field);
+            metadata["selected-by-default"] = is_selected.into();
+            if !is_selected {
+                metadata["zoho-note"] =
+                    "only the records API delivers it, at 5 credits for 1,000 rows".into();
+            }
+        }
     }
     let related =
         field.lookup_module.as_ref().or(field.subform_module.as_ref()).or(field.linking_module.as_ref());

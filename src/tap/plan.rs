@@ -188,20 +188,6 @@ impl StreamPlan {
         ways.sort_by_key(|slices| slices.credits(rows));
         (ways, refused)
     }
-
-    /// The plan without these properties.
-    pub fn without(mut self, names: &[String]) -> Self {
-        let kept: Vec<bool> =
-            self.columns.columns.iter().map(|column| !names.contains(&column.name)).collect();
-        let mut keep = kept.iter();
-        self.columns.columns.retain(|_| *keep.next().unwrap_or(&true));
-        let mut keep = kept.iter();
-        self.deliveries.retain(|_| *keep.next().unwrap_or(&true));
-        if let Some(properties) = self.schema["properties"].as_object_mut() {
-            properties.retain(|name, _| !names.contains(name));
-        }
-        self
-    }
 }
 
 fn wanted(method: Method, way: Way) -> bool {
@@ -321,7 +307,7 @@ mod tests {
         let (ways, refused) = plan.ways(Method::Auto, 500, &learned);
         assert_eq!(ways.iter().map(|way| way.main).collect::<Vec<_>>(), [Way::Records]);
         assert_eq!(refused, ["COQL: delivers no selected field", "Bulk Read: delivers no selected field"]);
-        let plan = plan.without(&["F".to_owned()]);
+        let plan = plan.narrowed(|name| name != "F");
         assert_eq!((plan.fields(), plan.deliveries.len()), (vec!["id".to_owned()], 1));
     }
 }

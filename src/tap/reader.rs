@@ -150,7 +150,7 @@ pub(super) async fn read(
             Ok(Ended::Complete(ways)) => break Ok(ways),
             Ok(Ended::TooDear(names)) => {
                 let Reading { done, progress, learned, .. } = reading;
-                plan = plan.without(&names);
+                plan = plan.narrowed(|name| names.iter().all(|dear| dear != name));
                 output.begin(&plan.schema, &["id".to_owned()], &cursor)?;
                 reading = Reading { plan: &plan, done, progress, first_page: None, learned };
             }
@@ -185,7 +185,7 @@ pub(super) async fn sweep(
         let mut reading = Reading::new(context, &plan, Bookmark::default());
         match by_ways(context, &mut reading, output, &mut None).await? {
             Ended::Complete(ways) => return Ok(ways),
-            Ended::TooDear(names) => plan = plan.without(&names),
+            Ended::TooDear(names) => plan = plan.narrowed(|name| names.iter().all(|dear| dear != name)),
         }
     }
 }

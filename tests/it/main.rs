@@ -21,6 +21,7 @@
 //! - `policy`: fields that may not leave as they are.
 //! - `pipes`: the programs in a pipeline: closed pipes, signals, nothing to do.
 //! - `protocol_rules`: the rules of Singer and of the Meltano SDK, held against whole runs.
+//! - `reading`: the table of who delivers what, walked.
 //! - `regression`: bugs that were there once, each by name.
 //! - `resume`: unfinished readings taken up after settings, fields or states changed.
 //! - `samples`: every file of `sample_configs/`, run as its README says.
@@ -61,6 +62,7 @@ mod pipes;
 mod plan;
 mod policy;
 mod protocol_rules;
+mod reading;
 mod regression;
 mod resume;
 mod samples;
