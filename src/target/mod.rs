@@ -8,6 +8,7 @@
 //! One file per step; `pipeline` is the loop that drives them, [`run`] the only entry. Follows the Singer
 //! specification 0.3.0 on the input side, Zoho's v8 pages on the other.
 
+mod announce;
 pub mod batch;
 mod bulk;
 pub mod check;
@@ -36,6 +37,7 @@ pub mod plan;
 pub mod preflight;
 mod records;
 pub mod rehearsal;
+mod relations;
 mod removal;
 pub mod replay;
 pub mod report;

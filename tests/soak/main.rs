@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
 mod changes;
+mod claims;
 #[path = "../it/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
@@ -37,7 +38,7 @@ impl Part {
 }
 
 fn parts() -> Vec<Part> {
-    [changes::parts(), killed::parts(), memory::parts(), credits::parts(), reading::parts()]
+    [changes::parts(), claims::parts(), killed::parts(), memory::parts(), credits::parts(), reading::parts()]
         .into_iter()
         .flatten()
         .collect()

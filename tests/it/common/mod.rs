@@ -1,6 +1,7 @@
 //! What several subjects need.
 
 pub mod changes;
+pub mod claims;
 pub mod context;
 pub mod credits;
 pub mod dice;

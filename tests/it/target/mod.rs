@@ -11,10 +11,12 @@
 //! - `plan`: what a dry run says, and what a run then does.
 //! - `look`: records found by several fields and compared first.
 //! - `results`: outcomes from result files at their worst.
+//! - `claims`: every row has one RESULT, and the store is as they say.
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
 mod checks;
+mod claims;
 mod crash;
 mod deletes;
 mod files;
