@@ -31,6 +31,7 @@
 //! - `tap`: discovery and sync, by the real program against the emulator.
 //! - `wide`: modules that no single reading brings whole: column slices.
 //! - `windows`: more rows than one bulk job takes, by several jobs at once.
+//! - `zones`: time zones, and the hours that clocks repeat.
 
 #![allow(missing_docs)]
 
@@ -73,3 +74,4 @@ mod tap;
 mod target;
 mod wide;
 mod windows;
+mod zones;
