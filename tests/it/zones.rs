@@ -69,7 +69,7 @@ fn the_hour_that_comes_twice_hides_no_change_and_repeats_none() {
                 set(&context, back, minutes + 5);
                 let output = read(&context, &state);
                 let came: Vec<String> = ids(&output).into_iter().filter(|id| all.contains(id)).collect();
-                assert_eq!(came, [id.clone()], "{zone}, {minutes} min, {method}");
+                assert_eq!(came, std::slice::from_ref(id), "{zone}, {minutes} min, {method}");
                 let fields = properties(&messages(&output.stdout), "Leads");
                 let truth = context.dump("Leads", &fields);
                 let found = records(&output.stdout, "Leads");
