@@ -212,6 +212,9 @@ impl Settings {
         connection.accounts_url = self.text("accounts_url").map(str::to_owned);
         connection.content_url = self.text("content_url").map(str::to_owned);
         connection.max_concurrency = self.read("max_concurrency")?;
+        if let Some(downloads) = self.read("downloads_per_minute")? {
+            connection.downloads_per_minute = downloads;
+        }
         if let Some(user_agent) = self.text("user_agent") {
             connection.user_agent = user_agent.to_owned();
         }
