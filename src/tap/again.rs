@@ -16,6 +16,7 @@ use super::slices::{Slices, selection};
 use super::wide::{File, extracted_now};
 use crate::codec::decode::{DecodeError, JsonDecoder};
 use crate::codec::merge::{Merger, Step};
+use crate::codec::value::Kind;
 use crate::zoho::api::records::{Page, RecordsQuery};
 use crate::zoho::types::RecordId;
 use std::time::Duration;
@@ -158,6 +159,13 @@ async fn one_by_one(
     ids: &[String],
 ) -> Result<(), Error> {
     let plan = reading.plan;
+    // Single records tell users by their full names.
+    let columns = plan.columns.columns.iter().zip(&plan.deliveries);
+    let mut unlike = columns.filter(|(column, delivery)| column.kind == Kind::Name && !delivery.records);
+    if let Some((column, _)) = unlike.next() {
+        let reasons = format!("the call for a single record tells no `{}`", column.name);
+        return Err(Error::NoWay { stream: plan.stream.clone(), reasons });
+    }
     let decoder = JsonDecoder::new(&plan.columns);
     for id in ids {
         let id = RecordId::from(id.as_str());

@@ -21,6 +21,8 @@ pub struct TapConfig {
     pub lookback_seconds: u32,
     /// Which way of reading to take; `auto` takes the cheapest that can deliver.
     pub method: Method,
+    /// Whether lookups bring the names of what they point at. Default: false.
+    pub lookup_names: bool,
     /// Whether streams that are read whole end with ACTIVATE_VERSION. Default: false.
     pub activate_version: bool,
     /// Whether increments leave out what our own target wrote last. Default: false.
@@ -101,6 +103,7 @@ impl Default for TapConfig {
             discover: Depth::Full,
             lookback_seconds: 120,
             method: Method::Auto,
+            lookup_names: false,
             activate_version: false,
             ignore_own_writes: false,
             trial: None,

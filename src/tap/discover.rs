@@ -4,6 +4,7 @@
 use super::config::{Depth, TapConfig};
 use super::error::Error;
 use super::extract::learn_org;
+use super::names::LookupName;
 use super::plan::{MODIFIED_TIME, selected_by_default, unsupported};
 use super::policy::FieldPolicy;
 use super::{deletes, schema, small};
@@ -52,7 +53,7 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
     let org = learn_org(client).await?;
     let modules = readable(client.modules().await?).filter(|module| config.streams.takes(&module.api_name));
     let mut discovery = match config.discover {
-        Depth::Full => with_fields(client, modules).await?,
+        Depth::Full => with_fields(client, modules, config.lookup_names, &policy).await?,
         Depth::Lazy => {
             let streams = modules.map(|module| open_entry(&module)).collect();
             Discovery { catalog: Catalog { streams }, skipped: Vec::new() }
@@ -67,7 +68,12 @@ pub async fn discover(client: &Client, config: &TapConfig) -> Result<Discovery, 
 }
 
 /// The streams of these modules with their fields, one call for each.
-async fn with_fields(client: &Client, modules: impl Iterator<Item = Module>) -> Result<Discovery, Error> {
+async fn with_fields(
+    client: &Client,
+    modules: impl Iterator<Item = Module>,
+    lookup_names: bool,
+    policy: &FieldPolicy,
+) -> Result<Discovery, Error> {
     let calls = modules.map(|module| async move {
         let fields = client.fields(&module.api_name).await;
         (module, fields)
@@ -77,7 +83,13 @@ async fn with_fields(client: &Client, modules: impl Iterator<Item = Module>) -> 
     for (module, fields) in answers {
         match fields {
             Ok(fields) if fields.is_empty() => discovery.skip(&module, "it has no fields"),
-            Ok(fields) => discovery.catalog.streams.push(module_entry(&module, &fields)),
+            Ok(fields) => {
+                let names = fields.iter().filter_map(|field| LookupName::of(field, &fields));
+                let names: Vec<_> = names.filter(|_| lookup_names).collect();
+                let mut entry = module_entry(&module, &fields, &names);
+                policy.names(&mut entry, names);
+                discovery.catalog.streams.push(entry);
+            }
             Err(error) if skips(&error) => discovery.skip(&module, &error.to_string()),
             Err(error) => return Err(Error::in_stream(&module.api_name)(error)),
         }
@@ -108,7 +120,7 @@ pub fn skips(error: &crate::zoho::Error) -> bool {
     code || error.class() == ErrorClass::Permission && !scope
 }
 
-fn module_entry(module: &Module, fields: &[Field]) -> CatalogEntry {
+fn module_entry(module: &Module, fields: &[Field], names: &[LookupName]) -> CatalogEntry {
     let incremental = fields.iter().any(|field| field.api_name == MODIFIED_TIME);
     let method = if incremental { INCREMENTAL } else { FULL_TABLE };
     let mut properties = Map::new();
@@ -116,6 +128,9 @@ fn module_entry(module: &Module, fields: &[Field]) -> CatalogEntry {
     properties.insert("id".into(), id);
     for field in fields {
         properties.insert(field.api_name.clone(), schema::property(field));
+        for name in names_of(field, names) {
+            properties.insert(name.column.name.clone(), name.schema.clone());
+        }
     }
     let mut entry = CatalogEntry {
         tap_stream_id: module.api_name.clone(),
@@ -146,8 +161,21 @@ fn module_entry(module: &Module, fields: &[Field]) -> CatalogEntry {
     }
     for field in fields {
         entry.push_metadata(&["properties", &field.api_name], field_metadata(module, field));
+        for name in names_of(field, names) {
+            entry.push_metadata(&["properties", &name.column.name], name_metadata(name));
+        }
     }
     entry
+}
+
+/// Those of these names that come with a field: one or none.
+fn names_of<'n>(field: &Field, names: &'n [LookupName]) -> impl Iterator<Item = &'n LookupName> {
+    names.iter().filter(move |name| name.column.field == field.api_name)
+}
+
+fn name_metadata(name: &LookupName) -> serde_json::Value {
+    json!({"inclusion": "available", "selected-by-default": true,
+        "zoho-note": format!("comes with `{}`; a change of the name alone does not bring the record again", name.column.field)})
 }
 
 /// A stream whose fields are asked for by the sync that reads it.
@@ -234,7 +262,7 @@ mod tests {
         .iter()
         .map(Field::from_json)
         .collect();
-        let entry = module_entry(&module, &fields);
+        let entry = module_entry(&module, &fields, &[]);
         assert_eq!(entry.replication_key.as_deref(), Some("Modified_Time"));
         let inclusion =
             |name: &str| entry.property_metadata(name, "inclusion").and_then(|value| value.as_str());

@@ -170,12 +170,18 @@ async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecas
         Some(known) => known.value,
         None => context.call(client.fields(module)).await.map_err(in_stream(entry.stream_name()))?,
     };
-    let plan = StreamPlan::new(entry, &fields, &context.policy);
+    let plan = StreamPlan::new(entry, &fields, &context.policy, context.config.lookup_names);
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     let reading = Reading::new(context, &plan, bookmark);
     let since = reading.progress.window.from;
     let outlook = survey(context, &reading).await?;
-    let Offers { able, refused } = Offers::new(&plan, context.config.method, &outlook, &reading.learned);
+    let offers = |plan: &StreamPlan| Offers::new(plan, context.config.method, &outlook, &reading.learned);
+    let mut offered = offers(&plan);
+    let without = plan.names_beyond_lists();
+    if offered.able.is_empty() && !without.is_empty() {
+        offered = offers(&plan.narrowed(|name| without.iter().all(|it| it != name)));
+    }
+    let Offers { able, refused } = offered;
     let expected = outlook.expected;
     let choice = able.first();
     let credits = match (choice, expected.rows()) {

@@ -58,7 +58,12 @@ pub(super) async fn start(context: &Context, entry: &CatalogEntry) -> Result<Sta
     };
     context.plan(CALL);
     let fields = context.call(context.client.fields(module_of(entry))).await;
-    let plan = StreamPlan::new(entry, &fields.map_err(in_stream(entry.stream_name()))?, &context.policy);
+    let plan = StreamPlan::new(
+        entry,
+        &fields.map_err(in_stream(entry.stream_name()))?,
+        &context.policy,
+        context.config.lookup_names,
+    );
     let same = |(looked, _): &(StreamPlan, Glance)| looked.fingerprint() == plan.fingerprint();
     let glance = looked.filter(same).map(|(_, glance)| glance);
     Ok(Start { plan, glance })
@@ -67,7 +72,7 @@ pub(super) async fn start(context: &Context, entry: &CatalogEntry) -> Result<Sta
 /// Asks for the first page of an increment; none for other readings, and where COQL is not the way.
 async fn look(context: &Context, entry: &CatalogEntry) -> Result<Option<(StreamPlan, Glance)>, Error> {
     let Some(known) = context.client.known_fields(module_of(entry), LOOK_WITH) else { return Ok(None) };
-    let plan = StreamPlan::new(entry, &known.value, &context.policy);
+    let plan = StreamPlan::new(entry, &known.value, &context.policy, context.config.lookup_names);
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     // Whoever keeps a stream's records may hand them out again later, and needs its fields as they are.
     let is_kept = context.keeps(&plan);

@@ -20,6 +20,7 @@ pub mod incremental;
 pub mod keeper;
 pub mod list;
 pub mod memory;
+pub mod names;
 pub mod output;
 pub mod plan;
 pub mod planner;

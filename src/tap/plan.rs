@@ -5,6 +5,7 @@
 
 use super::config::Method;
 use super::delivery::Delivery;
+use super::names::LookupName;
 use super::policy::FieldPolicy;
 use super::schema;
 use super::slices::{Learned, Slices};
@@ -84,39 +85,45 @@ pub struct StreamPlan {
 }
 
 impl StreamPlan {
-    /// Plans a stream of the catalog against the module's live fields, under the policy.
-    pub fn new(entry: &CatalogEntry, fields: &[Field], policy: &FieldPolicy) -> Self {
-        let mut warnings = vanished(entry, fields);
-        let mut properties = Map::new();
-        let mut columns = vec![Column::new("id", Kind::Id)];
-        let (mut deliveries, mut by_default) = (vec![Delivery::ALL], Vec::new());
+    /// Plans a stream of the catalog against the module's live fields, under the policy; `names`:
+    /// whether names come with lookups.
+    pub fn new(entry: &CatalogEntry, fields: &[Field], policy: &FieldPolicy, names: bool) -> Self {
+        let mut draft = Draft { warnings: vanished(entry, fields, names), ..Draft::default() };
         let id = Field { api_name: "id".into(), data_type: DataType::BigInt, ..Field::default() };
         let id = fields.iter().find(|field| field.api_name == "id").unwrap_or(&id);
-        properties.insert("id".into(), schema::property(id));
+        draft.push(Column::new("id", Kind::Id), schema::property(id), Delivery::ALL);
         for field in fields.iter().filter(|field| field.api_name != "id" && wants(entry, field)) {
             let column = Column::new(&field.api_name, Kind::of(field));
             let guarded = policy.column(&entry.tap_stream_id, column, schema::property(field));
             let Some((column, property)) = guarded else { continue };
-            warnings.extend(retyped(entry, &field.api_name, &property));
-            properties.insert(field.api_name.clone(), property);
-            columns.push(column);
-            deliveries.push(Delivery::of(field));
-            if !entry.is_property_asked_for(&field.api_name) {
-                by_default.push(field.api_name.clone());
+            draft.take(entry, column, property, Delivery::of(field));
+            let name = LookupName::of(field, fields).filter(|name| names && wants_name(entry, name));
+            let name = name.and_then(|name| policy.name(&entry.tap_stream_id, name));
+            if let Some(LookupName { column, schema, delivery, .. }) = name {
+                draft.take(entry, column, schema, delivery);
             }
         }
-        let incremental = entry.method() == INCREMENTAL && properties.contains_key(MODIFIED_TIME);
+        let incremental = entry.method() == INCREMENTAL && draft.properties.contains_key(MODIFIED_TIME);
         Self {
             tap_stream_id: entry.tap_stream_id.clone(),
             stream: entry.stream_name().to_owned(),
             module: module_of(entry).to_owned(),
-            columns: RecordPlan::new(columns),
-            schema: object(properties),
-            deliveries,
-            by_default,
+            columns: RecordPlan::new(draft.columns),
+            schema: object(draft.properties),
+            deliveries: draft.deliveries,
+            by_default: draft.by_default,
             replication_key: incremental.then(|| MODIFIED_TIME.to_owned()),
-            warnings,
+            warnings: draft.warnings,
         }
+    }
+
+    /// The names of lookups that lists do not tell alike and that nobody asked for: what a module that
+    /// only lists read goes without.
+    pub fn names_beyond_lists(&self) -> Vec<String> {
+        let columns = self.columns.columns.iter().zip(&self.deliveries);
+        let names = columns.filter(|(column, delivery)| column.kind == Kind::Name && !delivery.records);
+        let names = names.map(|(column, _)| column.name.clone());
+        names.filter(|name| self.by_default.contains(name)).collect()
     }
 
     /// API names of the fields, in the order of the properties.
@@ -190,6 +197,33 @@ impl StreamPlan {
     }
 }
 
+/// A plan in the making.
+#[derive(Default)]
+struct Draft {
+    properties: Map<String, Value>,
+    columns: Vec<Column>,
+    deliveries: Vec<Delivery>,
+    by_default: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Draft {
+    fn push(&mut self, column: Column, property: Value, delivery: Delivery) {
+        self.properties.insert(column.name.clone(), property);
+        self.columns.push(column);
+        self.deliveries.push(delivery);
+    }
+
+    /// Takes in a property that the catalog may know, and what differs from it.
+    fn take(&mut self, entry: &CatalogEntry, column: Column, property: Value, delivery: Delivery) {
+        self.warnings.extend(retyped(entry, &column.name, &property));
+        if !entry.is_property_asked_for(&column.name) {
+            self.by_default.push(column.name.clone());
+        }
+        self.push(column, property, delivery);
+    }
+}
+
 fn wanted(method: Method, way: Way) -> bool {
     match method {
         Method::Auto => true,
@@ -233,14 +267,23 @@ fn wants(entry: &CatalogEntry, field: &Field) -> bool {
     }
 }
 
-fn vanished(entry: &CatalogEntry, fields: &[Field]) -> Vec<String> {
-    let gone = |name: &&str| {
-        entry.is_property_selected(name)
-            && *name != "id"
-            && !fields.iter().any(|field| field.api_name == **name)
+/// Names come with their fields, unless the catalog says otherwise.
+fn wants_name(entry: &CatalogEntry, name: &LookupName) -> bool {
+    let listed = entry.properties().any(|property| property == name.column.name);
+    !listed || entry.is_property_selected(&name.column.name)
+}
+
+fn vanished(entry: &CatalogEntry, fields: &[Field], names: bool) -> Vec<String> {
+    let of_lookups: Vec<String> =
+        fields.iter().filter_map(|field| Some(LookupName::of(field, fields)?.column.name)).collect();
+    let is_there = |name: &str| name == "id" || fields.iter().any(|field| field.api_name == name);
+    let sentence = |name: &str| match of_lookups.iter().any(|of_lookup| of_lookup == name) {
+        true if names || !entry.is_property_asked_for(name) => None,
+        true => Some(format!("`{name}` of the catalog is left out, because `lookup_names` is off")),
+        false => Some(format!("field `{name}` of the catalog is no longer there and is left out")),
     };
-    let sentence = |name: &str| format!("field `{name}` of the catalog is no longer there and is left out");
-    entry.properties().filter(gone).map(sentence).collect()
+    let gone = entry.properties().filter(|name| entry.is_property_selected(name) && !is_there(name));
+    gone.filter_map(sentence).collect()
 }
 
 fn retyped(entry: &CatalogEntry, name: &str, now: &Value) -> Option<String> {
@@ -280,6 +323,7 @@ mod tests {
             &entry(json!({"id": {}, "Old": {}, "N": {"type": ["null", "string"]}})),
             &live,
             &FieldPolicy::default(),
+            false,
         );
         assert_eq!(plan.fields(), ["id", "New", "Modified_Time", "N"]);
         assert_eq!(plan.replication_key.as_deref(), Some("Modified_Time"));
@@ -299,11 +343,12 @@ mod tests {
             &entry(json!({})),
             &fields(&[("id", "bigint"), ("A", "text")]),
             &FieldPolicy::default(),
+            false,
         );
         assert_eq!(plan.ways(Method::Auto, 500, &learned).0[0].main, Way::Coql);
         assert_eq!(plan.ways(Method::Auto, 200_000, &learned).0[0].main, Way::BulkRead);
         let files = fields(&[("id", "bigint"), ("F", "fileupload")]);
-        let plan = StreamPlan::new(&entry(json!({"F": {}})), &files, &FieldPolicy::default());
+        let plan = StreamPlan::new(&entry(json!({"F": {}})), &files, &FieldPolicy::default(), false);
         let (ways, refused) = plan.ways(Method::Auto, 500, &learned);
         assert_eq!(ways.iter().map(|way| way.main).collect::<Vec<_>>(), [Way::Records]);
         assert_eq!(refused, ["COQL: delivers no selected field", "Bulk Read: delivers no selected field"]);

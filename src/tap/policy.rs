@@ -7,6 +7,7 @@
 
 use super::config::{TapConfig, matches};
 use super::error::Error;
+use super::names::LookupName;
 use super::plan::MODIFIED_TIME;
 use crate::codec::guard::{Guard, HashKey, MASK};
 use crate::codec::plan::Column;
@@ -106,13 +107,48 @@ impl FieldPolicy {
 
     /// Puts a column and its property under the policy; none: it is left out.
     pub fn column(&self, stream: &str, mut column: Column, property: Value) -> Option<(Column, Value)> {
-        // What is a part of a field, like the name of what a lookup points at, follows the field.
+        // What is a part of a field follows the field.
         let action = match self.action(stream, &column.name) {
             Action::Keep => self.action(stream, &column.field),
             action => action,
         };
         column.guard = self.guard(action);
         (action != Action::Exclude).then(|| (column, adapted(action, property)))
+    }
+
+    /// Puts the name of what a lookup points at under the policy; none: it is left out.
+    pub fn name(&self, stream: &str, mut name: LookupName) -> Option<LookupName> {
+        let action = self.name_action(stream, &name);
+        name.column.guard = self.guard(action);
+        name.schema = adapted(action, name.schema);
+        (action != Action::Exclude).then_some(name)
+    }
+
+    /// A name follows its lookup, and what is kept back where it comes from is kept back here as well.
+    fn name_action(&self, stream: &str, name: &LookupName) -> Action {
+        let own = [&name.column.name, &name.column.field].map(|field| self.action(stream, field));
+        if let Some(own) = own.into_iter().find(|own| *own != Action::Keep) {
+            return own;
+        }
+        let (shown, fields) = &name.shows;
+        let there: Vec<Action> = fields.iter().map(|field| self.action(shown, field)).collect();
+        let strictest = [Action::Exclude, Action::Mask, Action::Hash];
+        strictest.into_iter().find(|action| there.contains(action)).unwrap_or(Action::Keep)
+    }
+
+    /// Puts the names of lookups in a stream of the catalog under the policy.
+    pub fn names(&self, entry: &mut CatalogEntry, names: Vec<LookupName>) {
+        for name in names {
+            let property = name.column.name.clone();
+            let Some(Value::Object(properties)) = entry.schema.get_mut("properties") else { return };
+            match self.name(&entry.tap_stream_id, name) {
+                Some(name) => drop(properties.insert(property, name.schema)),
+                None => {
+                    properties.shift_remove(&property);
+                    exclude(entry, &property);
+                }
+            }
+        }
     }
 
     /// Puts a stream of the catalog under the policy: its schema, and what can be selected.
@@ -123,13 +159,10 @@ impl FieldPolicy {
         self.check(entry)?;
         let stream = entry.tap_stream_id.clone();
         self.schema(&stream, &mut entry.schema);
-        for metadata in &mut entry.metadata {
-            if let [_, field] = &metadata.breadcrumb[..]
-                && self.excludes(&stream, field)
-            {
-                metadata.metadata.insert("inclusion".into(), "unsupported".into());
-                metadata.metadata.insert("zoho-note".into(), "`field_policy` excludes it".into());
-            }
+        let fields = entry.metadata.iter().filter_map(|metadata| metadata.breadcrumb.get(1));
+        let excluded: Vec<String> = fields.filter(|field| self.excludes(&stream, field)).cloned().collect();
+        for field in excluded {
+            exclude(entry, &field);
         }
         Ok(())
     }
@@ -179,6 +212,18 @@ impl FieldPolicy {
     }
 }
 
+/// Says in the catalog that a property cannot be had.
+fn exclude(entry: &mut CatalogEntry, property: &str) {
+    let of_it = entry
+        .metadata
+        .iter_mut()
+        .filter(|metadata| metadata.breadcrumb.get(1).is_some_and(|it| it == property));
+    for metadata in of_it {
+        metadata.metadata.insert("inclusion".into(), "unsupported".into());
+        metadata.metadata.insert("zoho-note".into(), "`field_policy` excludes it".into());
+    }
+}
+
 /// The schema of a property under an action: hashes and masks are strings.
 fn adapted(action: Action, property: Value) -> Value {
     let string = match action {
@@ -187,7 +232,7 @@ fn adapted(action: Action, property: Value) -> Value {
         Action::Mask => Property::new("string").with("maxLength", MASK.len()),
     };
     let mut string = string.with("x-field-policy", action.name());
-    for annotation in ["title", "x-zoho-type"] {
+    for annotation in ["title", "x-zoho-type", "x-zoho-name-of"] {
         if let Some(value) = property.get(annotation) {
             string = string.with(annotation, value.clone());
         }

@@ -194,7 +194,7 @@ pub(super) async fn sweep(
 enum Ended {
     /// By these ways.
     Complete(Vec<Way>),
-    /// These columns are refused by every cheap way, and nobody asked for them by name.
+    /// These columns are refused by every way, or every cheap one, and nobody asked for them by name.
     TooDear(Vec<String>),
 }
 
@@ -232,6 +232,12 @@ async fn by_ways(
         let resumed =
             able.iter().find(|offer| offer.slices.main == Way::BulkRead && reading.progress.has_jobs());
         let Some(slices) = resumed.or(able.first()).map(|offer| &offer.slices) else {
+            let names = reading.plan.names_beyond_lists();
+            if !names.is_empty() {
+                let stream = &reading.plan.stream;
+                tracing::warn!(stream, "{} left out: only lists read this module", names.join(", "));
+                return Ok(Ended::TooDear(names));
+            }
             let (stream, reasons) = (reading.plan.stream.clone(), refused.join("; "));
             return Err(Error::NoWay { stream, reasons });
         };

@@ -68,19 +68,28 @@ impl Learned {
             }
             Some("FIELD_NOT_SUPPORTED" | "FIELD_NOT_AVAILABLE" | "INVALID_QUERY") => {
                 let name = ["api_name", "column_name"].iter().find_map(|key| error.details()[key].as_str());
-                let name = name.filter(|name| {
-                    let is_common = *name == "id" || *name == MODIFIED_TIME;
-                    !is_common && selected.iter().any(|selected| selected == name)
-                });
-                let Some(refused) = name.map(|name| (way, name.to_owned())) else { return false };
-                let is_new = !self.refused.contains(&refused);
-                if is_new {
-                    self.refused.push(refused);
-                }
-                is_new
+                name.is_some_and(|name| self.refuse(way, &meant_by(name, selected)))
+            }
+            // How many parents a reading may reach is written nowhere: then the names of all of them
+            // come by another way.
+            Some("JOIN_LIMIT_EXCEEDED") => {
+                let joined = selected.iter().map(String::as_str).filter(|name| name.contains('.'));
+                self.refuse(way, &joined.collect::<Vec<_>>())
             }
             _ => false,
         }
+    }
+
+    /// Whether it is news that this way refuses these columns.
+    fn refuse(&mut self, way: Way, names: &[&str]) -> bool {
+        let before = self.refused.len();
+        for name in names {
+            let refused = (way, (*name).to_owned());
+            if !self.refused.contains(&refused) {
+                self.refused.push(refused);
+            }
+        }
+        self.refused.len() > before
     }
 
     /// Most columns of one reading, `id` included.
@@ -89,6 +98,19 @@ impl Learned {
             Way::BulkRead => bulk_read::MAX_FIELDS,
             Way::Coql => self.coql_columns.unwrap_or(coql::MAX_COLUMNS),
             Way::Records => records::MAX_FIELDS,
+        }
+    }
+}
+
+/// The selected columns that a refusal means: the one it names, else those that end in what it names,
+/// where a server says the field of the parent only. Never the ones that no reading can do without.
+fn meant_by<'s>(name: &str, selected: &'s [String]) -> Vec<&'s str> {
+    let selected = || selected.iter().map(String::as_str).filter(|it| *it != "id" && *it != MODIFIED_TIME);
+    match selected().find(|selected| *selected == name) {
+        Some(exact) => vec![exact],
+        None => {
+            let ends = |selected: &&str| selected.rsplit_once('.').is_some_and(|(_, last)| last == name);
+            selected().filter(ends).collect()
         }
     }
 }

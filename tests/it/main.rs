@@ -16,6 +16,7 @@
 //! - `help`: what the programs say about themselves, and that all say the same.
 //! - `faults`: the tap while calls fail, jobs fail and rows change under it.
 //! - `killed`: runs that are killed at random and taken up again; `make soak` runs them at full size.
+//! - `names`: what lookups point at, by name (`lookup_names`).
 //! - `northwind`: a sample company from a third-party tap into Zoho, and out again.
 //! - `plan`: what a run will cost, said before and counted after, and what is remembered for it.
 //! - `policy`: fields that may not leave as they are.
@@ -58,6 +59,7 @@ mod faults;
 mod guides;
 mod help;
 mod killed;
+mod names;
 mod northwind;
 mod pipes;
 mod plan;

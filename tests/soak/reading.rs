@@ -4,6 +4,7 @@ use crate::Part;
 use crate::common::context::TestContext;
 use crate::common::killed::{Warehouse, run_tap};
 use crate::common::process::{Moment, Ran};
+use crate::common::wide;
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
@@ -14,6 +15,9 @@ const SIZES: [u64; 13] =
     [0, 1, 199, 200, 201, 1_999, 2_000, 2_001, 100_000, 100_001, 200_000, 200_001, 500_000];
 /// Fields of the modules at these sizes, `id` included.
 const WIDTH: usize = 12;
+/// Widths around every limit of every way, and the rows of the modules at these widths.
+const WIDTHS: [usize; 8] = [5, 50, 51, 200, 201, 300, 500, 501];
+const WIDE_ROWS: u64 = 2_001;
 /// Streams whose jobs wait for each other.
 const TEN: [&str; 10] = [
     "Leads",
@@ -84,6 +88,23 @@ fn sizes(seed: u64, method: &'static str) -> String {
     )
 }
 
+/// Every width by every way.
+fn widths(seed: u64) -> String {
+    for width in WIDTHS {
+        let context = wide::context(seed, width, WIDE_ROWS, |_| {});
+        for method in ["bulk_read", "coql", "records"] {
+            wide::equals(
+                &context,
+                &wide::read(&context, method),
+                width,
+                &format!("{width} fields by {method}"),
+            );
+        }
+        println!("  {width} fields: equal by each way");
+    }
+    format!("{} widths up to 501 fields, {WIDE_ROWS} rows, by each way: equal", WIDTHS.len())
+}
+
 /// 150,000 rows that share one Modified_Time, as an increment.
 fn one_second(seed: u64) -> String {
     const ROWS: u64 = 150_000;
@@ -134,6 +155,7 @@ pub fn parts() -> Vec<Part> {
         .into_iter()
         .map(|(way, seconds)| Part::new(format!("sizes by {way}"), seconds, move |seed| sizes(seed, way)))
         .collect();
+    parts.push(Part::new("widths", 120, widths));
     parts.push(Part::new("150,000 rows of one Modified_Time", 180, one_second));
     parts.push(Part::new("ten streams, jobs of five seconds", 70, |_| ten_streams()));
     parts
