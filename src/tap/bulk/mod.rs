@@ -2,11 +2,11 @@
 //! pages "Bulk Read Overview" and following.
 //!
 //! More rows than one job takes are divided into windows over the id, each with its own job. A few
-//! windows are under way at a time ([`flight`]), their rows are written strictly in order, and each
+//! windows are under way at a time (`flight`), their rows are written strictly in order, and each
 //! is a part of STATE from the moment on that its job exists. Where boundaries cannot be had
 //! ([`windows`]), the next job starts behind the last id of a file, before that file is written. A
-//! server that takes no criteria on ids is read by [times of creation](by_time), and what these
-//! cannot divide by [pages].
+//! server that takes no criteria on ids is read by times of creation (`by_time`), and what these
+//! cannot divide by `pages`.
 
 mod by_time;
 mod file;

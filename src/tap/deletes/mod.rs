@@ -1,9 +1,9 @@
 //! Deletes: what was deleted, of every module read in this run, each with a bookmark of its own.
 //!
 //! They come as the stream `deleted_records` ([`DeletedForm::Stream`]) or as the module's last known
-//! record with `_sdc_deleted_at` ([`DeletedForm::Mark`]). Either way a pass over a module ([`pass`]) reads
-//! Zoho's [`list`], brings back what was restored, which need not move `Modified_Time`, and compares ids
-//! when that is due ([`reconcile`]). It follows the module's own reading, and only one that came to its
+//! record with `_sdc_deleted_at` ([`DeletedForm::Mark`]). Either way a pass over a module (`pass`) reads
+//! Zoho's list, brings back what was restored, which need not move `Modified_Time`, and compares ids
+//! when that is due (`reconcile`). It follows the module's own reading, and only one that came to its
 //! end: rows of an unfinished one may be older than their delete.
 
 mod bookmarks;
