@@ -173,7 +173,11 @@ fn round_of(
             let kill = dice.below(3) == 0;
             let when = if kill { Moment::Calls(dice.below(12) + 1) } else { Moment::Never };
             let ran = run_tap(context, &mirror.state, when);
-            assert!(ran.killed || ran.good, "{about}: {}", ran.said);
+            // Lists alone cannot be proven whole while rows keep coming and going: the run says so and asks to
+            // be started again.
+            let restless =
+                case.method == "records" && ran.said.contains("changes faster than it can be listed");
+            assert!(ran.killed || ran.good || restless, "{about}: {}", ran.said);
             mirror.take(&ran.lines, if ran.killed { dice.below(2) as usize } else { 0 });
             figures.kills += u32::from(ran.killed);
             if ran.good && !ran.killed {
