@@ -62,6 +62,9 @@ impl<W: Write> Pipeline<W> {
                 self.queue.push_back(batch.close()?);
             }
         }
+        // The ledger judges by the rows of a run where its tap was: those seen again, which came first, have
+        // to stand there before new ones do.
+        self.replays.save()?;
         self.start_ready();
         while self.queue.iter().any(|batch| batch.route.module == module) {
             self.wait_for_one().await?;
