@@ -1,5 +1,6 @@
 //! What was typed. Parsing touches neither disk nor network.
 
+use crate::tap::shards::{MOST_SHARDS, Share};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,6 +77,12 @@ pub struct TapArgs {
     /// Try every stream: `all` reads one record each, `schema` none; no STATE is written
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "all", require_equals = true, conflicts_with = "discover")]
     pub test: Option<TestKind>,
+    /// Read one of N parts of every stream, such as `2/8`; other processes read the others
+    #[arg(long, value_name = "K/N", requires = "shard_plan", conflicts_with = "discover")]
+    pub shard: Option<Share>,
+    /// Where streams are divided, as `zoho-crm plan --shards N` wrote it
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    pub shard_plan: Option<PathBuf>,
     /// Describe the tap and its settings
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "json", require_equals = true)]
     pub about: Option<AboutFormat>,
@@ -210,6 +217,17 @@ pub struct PlanArgs {
     /// Write the plan as JSON
     #[arg(long)]
     pub json: bool,
+    /// Instead, divide the streams among N processes: write where, for `tap-zoho-crm --shard K/N`
+    #[arg(long, value_name = "N", value_parser = parse_shards, conflicts_with_all = ["state", "json"])]
+    pub shards: Option<usize>,
+    /// File for that; without it stdout
+    #[arg(long, value_name = "FILE", requires = "shards")]
+    pub shard_plan: Option<PathBuf>,
+}
+
+fn parse_shards(text: &str) -> Result<usize, String> {
+    let shards = text.parse().ok().filter(|shards| (1..=MOST_SHARDS).contains(shards));
+    shards.ok_or_else(|| format!("expected a number from 1 to {MOST_SHARDS}"))
 }
 
 /// A raw call.

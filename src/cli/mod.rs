@@ -22,6 +22,7 @@ mod plugin;
 mod progress;
 mod run;
 mod settings;
+mod shards;
 mod structured;
 mod tap;
 mod target;

@@ -3,6 +3,7 @@
 use super::args::PlanArgs;
 use super::operator::{connect, print};
 use super::progress::Screen;
+use super::shards;
 use super::tap::{catalog, discovered, state};
 use crate::diagnostic::thousands;
 use crate::error::Error;
@@ -27,6 +28,10 @@ pub async fn run(args: PlanArgs, screen: &Screen) -> Result<(), Error> {
         Some(path) => catalog(path)?,
         None => discovered(&client, &config, screen, &CancellationToken::new()).await?.catalog,
     };
+    if let Some(shards) = args.shards {
+        return shards::plan(client, config, &settings, &catalog, shards, args.shard_plan.as_deref(), screen)
+            .await;
+    }
     let forecast = forecast(client, config, settings.state_dir(), &catalog, state).await?;
     if args.json { print(&format!("{:#}", as_json(&forecast))) } else { print(&as_text(&forecast)) }
 }

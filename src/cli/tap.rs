@@ -6,6 +6,7 @@ use super::files;
 use super::metrics::{self, Measured};
 use super::progress::{Screen, TapProgress};
 use super::settings::{Program, Settings};
+use super::shards;
 use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::catalog::Catalog;
@@ -33,7 +34,12 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
         config.trial = Some(if test == TestKind::All { 1 } else { 0 });
         config.activate_version = false;
     }
-    let client = Client::new(settings.connection()?)?;
+    let mut connection = settings.connection()?;
+    if let (Some(share), Some(path)) = (args.shard, &args.shard_plan) {
+        config.shard = Some(Arc::new(shards::shard(share, path)?));
+        connection.divide_among(share.of);
+    }
+    let client = Client::new(connection)?;
     let catalog = args.catalog.as_deref().map(catalog).transpose()?;
     let state = match &args.state {
         Some(path) => state(path)?,

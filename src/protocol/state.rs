@@ -92,6 +92,22 @@ impl State {
         bookmarks[tap_stream_id] = bookmark;
     }
 
+    /// The streams that have a bookmark.
+    pub fn streams(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let bookmarks = self.whole.get("bookmarks").and_then(Value::as_object);
+        bookmarks.into_iter().flatten().map(|(stream, bookmark)| (stream.as_str(), bookmark))
+    }
+
+    /// What the state says besides bookmarks.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.whole.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Says something besides bookmarks.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.whole.insert(key.to_owned(), value);
+    }
+
     /// Names the stream that is being read, or none at the end of a run.
     pub fn set_currently_syncing(&mut self, tap_stream_id: Option<&str>) {
         match tap_stream_id {

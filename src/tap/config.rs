@@ -1,9 +1,11 @@
 //! What a person may set for the tap, besides the connection.
 
 use super::policy::PolicyRule;
+use super::shards::Shard;
 use crate::secret::Secret;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// The tap's own settings. Their JSON Schema is `schemas/tap.config.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +32,9 @@ pub struct TapConfig {
     /// A trial: so many records of each stream, and no STATE. It is no setting.
     #[serde(skip)]
     pub trial: Option<u64>,
+    /// The part of every stream that this process reads; none: all. It is no setting.
+    #[serde(skip)]
+    pub shard: Option<Arc<Shard>>,
     /// Most rows between two STATE messages. Default 50,000.
     pub state_rows: u64,
     /// Longest time between two STATE messages. Unit: seconds. Default 30.
@@ -107,6 +112,7 @@ impl Default for TapConfig {
             activate_version: false,
             ignore_own_writes: false,
             trial: None,
+            shard: None,
             state_rows: 50_000,
             state_seconds: 30,
             field_policy: Vec::new(),

@@ -1,6 +1,7 @@
 //! Why the tap stopped.
 
 use super::memory::MemoryError;
+use super::shards::ShardError;
 use crate::codec::archive::ArchiveError;
 use crate::codec::decode::DecodeError;
 use crate::diagnostic::{Diagnostic, ErrorClass};
@@ -130,6 +131,9 @@ pub enum Error {
     /// The state handed over cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The state handed over is of another shard.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
     /// A comparison of ids missed more than can be true.
     #[error(
         "{missing} of the {known} known rows of stream `{stream}` are missing, more than {percent}%; none is called deleted"
@@ -184,6 +188,7 @@ impl Diagnostic for Error {
             | Self::NoPolicyKey
             | Self::File { .. } => ErrorClass::Config,
             Self::State(source) => source.class(),
+            Self::Shard(source) => source.class(),
             Self::Memory(source) => source.class(),
             Self::Write(source) => source.class(),
             Self::JobFailed { .. } => ErrorClass::Retriable,
@@ -202,6 +207,7 @@ impl Diagnostic for Error {
         match self {
             Self::Zoho(source) | Self::Stream { source, .. } => source.hint(),
             Self::State(source) => source.hint(),
+            Self::Shard(source) => source.hint(),
             Self::Memory(source) => source.hint(),
             Self::UnknownStream { similar, .. } => Some(match similar {
                 Some(name) => format!("did you mean `{name}`? run discovery again to see all streams"),

@@ -12,6 +12,7 @@ use super::output::{Observer, Output, StreamOutput};
 use super::plan::{StreamPlan, module_of};
 use super::planner::own_price;
 use super::policy::FieldPolicy;
+use super::shards::claim;
 use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
 use super::{deletes, reader, refresh, small};
@@ -110,11 +111,15 @@ impl<W: Write + Send + 'static> Sync<W> {
     pub async fn run(self, catalog: &Catalog, state: State) -> (Summary, Result<(), Error>) {
         let began = Instant::now();
         let written = self.config.ignore_own_writes.then(|| Written::open(&self.state_dir)).flatten();
+        let mut summary = Summary::default();
+        let state = match claim(self.config.shard.as_deref(), state) {
+            Ok(state) => state,
+            Err(error) => return (summary, Err(error)),
+        };
         let output = Output::new(self.out, state.clone(), &self.config).ignoring(written);
         let Self { client, config, state_dir, observer, shutdown, .. } = self;
         let shutdown = shutdown.child_token();
         let inputs = Inputs { client: client.clone(), config, state_dir, observer, shutdown, state };
-        let mut summary = Summary::default();
         let ended = match Context::new(inputs) {
             Ok(context) => context.selected(catalog, &output, &mut summary).await,
             Err(error) => Err(error),
@@ -156,8 +161,8 @@ impl Context {
     }
 
     async fn selected(&self, catalog: &Catalog, output: &Output, summary: &mut Summary) -> Result<(), Error> {
-        let selected: Vec<Arc<CatalogEntry>> =
-            catalog.streams.iter().filter(|entry| entry.is_selected()).cloned().map(Arc::new).collect();
+        let selected = catalog.streams.iter().filter(|entry| entry.is_selected() && self.is_ours(entry));
+        let selected: Vec<Arc<CatalogEntry>> = selected.cloned().map(Arc::new).collect();
         if selected.is_empty() {
             return Ok(());
         }
@@ -167,6 +172,12 @@ impl Context {
         self.client.keep_polls();
         output.flush().and(read)?;
         output.end()
+    }
+
+    /// Whether some of a stream is this process's; deletes are told by whoever reads the module.
+    fn is_ours(&self, entry: &CatalogEntry) -> bool {
+        let stream = &entry.tap_stream_id;
+        stream == deletes::STREAM || self.config.shard.as_ref().is_none_or(|shard| shard.reads(stream))
     }
 
     /// Looks at what is selected before anything is read: bookmarks that cannot be understood and

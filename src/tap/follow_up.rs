@@ -25,8 +25,9 @@ impl Context {
     }
 
     /// The ids of a stream that are this process's.
-    pub fn bounds(&self, _plan: &StreamPlan) -> Bounds {
-        Bounds::default()
+    pub fn bounds(&self, plan: &StreamPlan) -> Bounds {
+        let shard = self.config.shard.as_ref();
+        shard.map(|shard| shard.bounds(&plan.tap_stream_id)).unwrap_or_default()
     }
 
     /// What is remembered of a stream.
@@ -37,7 +38,9 @@ impl Context {
             drop(self.memory.set(opened));
         }
         let memory = self.memory.get().expect("was just opened");
-        Ok(memory.stream(&plan.tap_stream_id)?)
+        let stream = &plan.tap_stream_id;
+        let shard = self.config.shard.as_ref();
+        Ok(memory.stream(&shard.map_or_else(|| stream.clone(), |shard| shard.memory_name(stream)))?)
     }
 
     /// Whether the ids of a stream are compared, now or another time.

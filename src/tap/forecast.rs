@@ -12,6 +12,7 @@ use super::plan::{StreamPlan, Way, module_of};
 use super::planner::{Expected, Offer, Offers, OwnPrice, own_price, survey};
 use super::price::{coql_unknown, jobs};
 use super::reader::Reading;
+use super::shards::claim;
 use super::state::Bookmark;
 use crate::protocol::catalog::{Catalog, CatalogEntry};
 use crate::protocol::state::State;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Streams looked at side by side; the client's gates may allow fewer.
-const STREAMS_AT_ONCE: usize = 10;
+pub(super) const STREAMS_AT_ONCE: usize = 10;
 /// Polls of a job that takes a minute: at 0.1 s, 0.2 s and so on, then every 30 s.
 const POLLS_PER_JOB: u64 = 10;
 /// How long the polls of a run tell how long Zoho's jobs take.
@@ -116,6 +117,7 @@ pub async fn forecast(
     state: State,
 ) -> Result<Forecast, Error> {
     let (observer, shutdown) = (Arc::new(Nobody), CancellationToken::new());
+    let state = claim(config.shard.as_deref(), state)?;
     let context = Context::new(Inputs { client, config, state_dir, observer, shutdown, state })?;
     let selected: Arc<[Arc<CatalogEntry>]> =
         catalog.streams.iter().filter(|entry| entry.is_selected()).cloned().map(Arc::new).collect();
@@ -164,13 +166,18 @@ fn own_way(entry: &CatalogEntry, price: OwnPrice) -> StreamForecast {
     }
 }
 
-async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecast, Error> {
+/// The plan of a stream, by fields that may be a day old.
+pub(super) async fn known_plan(context: &Context, entry: &CatalogEntry) -> Result<StreamPlan, Error> {
     let (client, module) = (&context.client, module_of(entry));
     let fields = match client.known_fields(module, KNOWN_FOR) {
         Some(known) => known.value,
         None => context.call(client.fields(module)).await.map_err(in_stream(entry.stream_name()))?,
     };
-    let plan = StreamPlan::new(entry, &fields, &context.policy, context.config.lookup_names);
+    Ok(StreamPlan::new(entry, &fields, &context.policy, context.config.lookup_names))
+}
+
+async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecast, Error> {
+    let plan = known_plan(context, entry).await?;
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     let reading = Reading::new(context, &plan, bookmark);
     let since = reading.progress.window.from;
@@ -208,7 +215,7 @@ async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecas
 }
 
 /// Nobody watches a plan being made.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Observer for Nobody {
     fn started(&self, _: &str) {}

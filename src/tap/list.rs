@@ -21,7 +21,7 @@ use super::output::StreamOutput;
 use super::plan::{MODIFIED_TIME, Way};
 use super::reader::{Outcome, Reading};
 use super::slices::selection;
-use super::state::text;
+use super::state::{Bounds, text};
 use crate::codec::decode::JsonDecoder;
 use crate::codec::time::epoch_seconds;
 use crate::zoho;
@@ -118,7 +118,15 @@ fn write(
     decoder: &JsonDecoder,
     page: &Page,
 ) -> Result<(), Error> {
-    context.page(&reading.plan.stream, output, decoder, &page.records)?;
+    let bounds = &reading.progress.window.bounds;
+    if *bounds == Bounds::default() {
+        context.page(&reading.plan.stream, output, decoder, &page.records)?;
+    } else {
+        // Lists know no criteria on ids: a shard looks at every row and keeps its own.
+        let is_ours = |record: &RawValue| id_of(record).is_some_and(|id| bounds.hold(&id));
+        let ours: Vec<_> = page.records.iter().filter(|record| is_ours(record)).cloned().collect();
+        context.page(&reading.plan.stream, output, decoder, &ours)?;
+    }
     if output.is_due() {
         output.checkpoint(reading.bookmark())?;
     }
@@ -247,7 +255,8 @@ pub(super) async fn catch_slipped(
     let (mut seen, mut before, mut moves) = (first.ids.clone(), first, 0);
     for _ in 0..MOST_PASSES {
         let now = list_ids(context, reading, before.by_time).await?;
-        let missing: Vec<String> = now.ids.difference(&seen).cloned().collect();
+        let mut missing: Vec<String> = now.ids.difference(&seen).cloned().collect();
+        missing.retain(|id| reading.progress.window.bounds.hold(id));
         if !missing.is_empty() {
             tracing::info!(
                 stream,

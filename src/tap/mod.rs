@@ -29,6 +29,7 @@ pub mod price;
 pub mod reader;
 pub mod refresh;
 pub mod schema;
+pub mod shards;
 pub mod slices;
 pub mod small;
 pub mod state;

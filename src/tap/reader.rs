@@ -49,13 +49,15 @@ impl<'a> Reading<'a> {
         if plan.replication_key.is_none() {
             window.from = None;
         }
+        window.bounds = context.bounds(plan);
         let done = bookmark.replication_key_value;
         let fresh = Progress::new(window, fields.clone());
         let progress = match bookmark.in_progress {
             None => fresh,
-            Some(unfinished) => match reason_to_begin_again(&unfinished, &fresh, done) {
+            Some(mut unfinished) => match reason_to_begin_again(&unfinished, &fresh, done) {
                 None => {
                     tracing::info!(stream = plan.stream, "goes on where the run before it stopped");
+                    unfinished.window.bounds = context.bounds(plan);
                     unfinished
                 }
                 Some(reason) => {
@@ -141,7 +143,9 @@ pub(super) async fn read(
         None => Reading::new(context, &plan, bookmark),
     };
     let is_full = reading.progress.window.from.is_none() && reading.is_whole();
-    if context.config.activate_version && plan.replication_key.is_none() {
+    // It speaks of all rows of a stream, which a shard does not know.
+    let is_shard = reading.progress.window.bounds != Bounds::default();
+    if context.config.activate_version && plan.replication_key.is_none() && !is_shard {
         output.versioned(reading.progress.window.until);
     }
     let mut outlook = None;

@@ -200,12 +200,10 @@ impl<'s> Wide<'s> {
         let mut steps = 0u64;
         loop {
             match self.merger.advance().map_err(decode)? {
-                Step::Whole => output.record(|out| self.merger.write(out).map_err(decode))?,
-                Step::Torn if reading.progress.window.bounds.hold(self.merger.id()) => {
-                    self.torn.push(self.merger.id().to_owned());
-                }
                 // A list knows no shards.
-                Step::Torn => {}
+                Step::Whole | Step::Torn if !reading.progress.window.bounds.hold(self.merger.id()) => {}
+                Step::Whole => output.record(|out| self.merger.write(out).map_err(decode))?,
+                Step::Torn => self.torn.push(self.merger.id().to_owned()),
                 Step::Needs(source) => return Ok(Pause::Needs(source)),
                 Step::Disorder(source) => return Ok(Pause::Disorder(source)),
                 Step::Edge | Step::End => {

@@ -90,7 +90,7 @@ impl ClientBuilder {
         let random = Mutex::new(self.random);
         let random: Arc<dyn Fn() -> f64 + Send + Sync> =
             Arc::new(move || random.lock().unwrap_or_else(PoisonError::into_inner).f64());
-        let pool = connection.max_concurrency.unwrap_or(CAUTIOUS_POOL);
+        let pool = connection.pool(CAUTIOUS_POOL);
         let memory = Memory::new(&connection, Arc::clone(&self.clock));
         let spending = Spending::new(memory.folder().join("credits"), Arc::clone(&self.clock));
         let client = Client(Arc::new(Shared {
@@ -176,7 +176,7 @@ impl Client {
 
     /// Sets gates and budget by what the organisation has paid for.
     pub(super) fn learn_edition(&self, pool: usize, per_day: Option<u64>) {
-        let pool = self.0.connection.max_concurrency.unwrap_or(pool);
+        let pool = self.0.connection.pool(pool);
         self.0.main_gate.resize(pool);
         self.0.sub_gate.resize(SUB_POOL.min(pool));
         self.0.budget.learn_allowance(per_day);

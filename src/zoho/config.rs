@@ -48,6 +48,8 @@ pub struct Connection {
     pub credits: CreditLimits,
     /// Bulk result downloads started per minute. Default: 10; the server refuses more ("Bulk Read, Limitations").
     pub downloads_per_minute: usize,
+    /// How many processes share the pool of simultaneous calls. Default: 1.
+    pub processes: usize,
 }
 
 impl Connection {
@@ -72,6 +74,7 @@ impl Connection {
             retry: RetryPolicy::default(),
             credits: CreditLimits::default(),
             downloads_per_minute: 10,
+            processes: 1,
         }
     }
 
@@ -88,6 +91,19 @@ impl Connection {
             self.environment.host_label(),
             &self.client_id,
         ])
+    }
+
+    /// Leaves to this process its part of what the settings and the organisation allow to all of them, at
+    /// least one of each.
+    pub fn divide_among(&mut self, processes: usize) {
+        self.processes = processes.max(1);
+        self.downloads_per_minute = (self.downloads_per_minute / self.processes).max(1);
+        self.credits.per_run = self.credits.per_run.map(|cap| (cap / self.processes as u64).max(1));
+    }
+
+    /// Most simultaneous calls of this process, where the edition's pool has so many.
+    pub(super) fn pool(&self, of_edition: usize) -> usize {
+        (self.max_concurrency.unwrap_or(of_edition) / self.processes.max(1)).max(1)
     }
 
     /// The upload host in use, without a slash at the end.
@@ -160,4 +176,19 @@ pub struct CreditLimits {
     pub edition: Option<Edition>,
     /// User licences, where `org` does not tell. Default: 0.
     pub users: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_divide_what_is_allowed_and_each_may_do_something() {
+        let mut one = Connection::new("1000.X", Secret::new("hush"), "state");
+        one.credits.per_run = Some(100);
+        one.divide_among(8);
+        assert_eq!((one.credits.per_run, one.downloads_per_minute, one.pool(20)), (Some(12), 1, 2));
+        one.max_concurrency = Some(4);
+        assert_eq!(one.pool(20), 1);
+    }
 }

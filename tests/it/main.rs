@@ -26,6 +26,7 @@
 //! - `regression`: bugs that were there once, each by name.
 //! - `resume`: unfinished readings taken up after settings, fields or states changed.
 //! - `samples`: every file of `sample_configs/`, run as its README says.
+//! - `shards`: one sync divided among processes.
 //! - `singer`: what the Meltano SDK and Meltano know beside the protocol: trials, logs, metrics, versions.
 //! - `side_by_side`: streams that are read at the same time.
 //! - `small_streams`: what no module holds (currencies, layouts, tags ...), and rows behind fields.
@@ -69,6 +70,7 @@ mod reading;
 mod regression;
 mod resume;
 mod samples;
+mod shards;
 mod side_by_side;
 mod singer;
 mod small_streams;

@@ -160,6 +160,27 @@ impl Windows {
     }
 }
 
+/// The last ids of all parts but the last when so many rows are divided into equal parts; none where the
+/// server does not tell them, or there are not so many.
+pub(in crate::tap) async fn boundaries(
+    context: &Context,
+    reading: &Reading<'_>,
+    rows: u64,
+    parts: u64,
+) -> Result<Option<Vec<String>>, Error> {
+    let mut windows = Windows::new(Some(rows));
+    let mut ids: Vec<String> = Vec::new();
+    for part in 1..parts {
+        let step = rows * part / parts - rows * (part - 1) / parts;
+        let start = ids.last().cloned().map(Edge::Id);
+        match windows.hop(context, reading, start, step, false).await? {
+            Some(Edge::Id(id)) => ids.push(id),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(ids))
+}
+
 const COUNT: &str = "COUNT(id)";
 
 /// A time as queries take it.

@@ -60,6 +60,15 @@ impl Mirror {
         }
     }
 
+    /// Takes over what another one holds; no row may be in both.
+    pub fn absorb(&mut self, other: Self) {
+        self.fields = other.fields;
+        for (id, row) in other.rows {
+            assert!(!self.rows.contains_key(&id), "{id} is in two");
+            self.rows.insert(id, row);
+        }
+    }
+
     /// Holds exactly what the store holds.
     pub fn equals(&self, context: &TestContext, about: &str) {
         let truth = context.dump(MODULE, &self.fields);
