@@ -1,6 +1,6 @@
 //! Shards: one sync divided among processes that know nothing of each other but a plan.
 //!
-//! A [plan](file) holds ids at which each stream is divided; it is [made](cut) once. Every process reads
+//! A plan (`file`) holds ids at which each stream is divided; it is made (`cut`) once. Every process reads
 //! what lies between two of them, of each stream, and has bookmarks and a memory of its own. The first
 //! and the last shard are open-ended, so each id, also one that is given out later, is of exactly one
 //! shard. What cannot be divided is the first shard's.
