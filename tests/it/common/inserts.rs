@@ -51,6 +51,8 @@ struct Bench {
     context: TestContext,
     states: Vec<u64>,
     figures: Figures,
+    /// What happened since the module was empty, for whoever reads a failure.
+    history: Vec<String>,
 }
 
 /// Inserts rows through kills and cut calls; every row is there once at the end.
@@ -92,7 +94,7 @@ impl Bench {
             options.schema = Some(json!({"modules": [{"api_name": "Contacts", "fields": fields}]}));
             options.limits.off = true;
         });
-        let bench = Self { case, context, states: vec![0], figures: Figures::default() };
+        let bench = Self { case, context, states: vec![0], figures: Figures::default(), history: Vec::new() };
         bench.configure();
         bench
     }
@@ -116,6 +118,7 @@ impl Bench {
         self.context.control("POST", "mutate", &everything);
         assert!(self.context.dump("Contacts", &["id".to_owned()]).is_empty(), "an empty module");
         self.states = vec![0];
+        self.history.clear();
     }
 
     fn measure(&mut self) -> u64 {
@@ -161,6 +164,21 @@ impl Bench {
             let state: Value = serde_json::from_str(line).expect("a STATE");
             self.states.push(state["at"].as_u64().expect("a number"));
         }
+        self.history.push(format!(
+            "from {from}, {moment:?}: killed {}, STATE {:?}, {} rows there, faults {before} to {}: {}",
+            ran.killed,
+            ran.lines
+                .iter()
+                .map(|line| line.trim_start_matches("{\"at\":").trim_end_matches('}'))
+                .collect::<Vec<_>>(),
+            self.found().values().sum::<u32>(),
+            faults(&self.context),
+            ran.said
+                .lines()
+                .filter(|line| line.contains("error") || line.contains("batch"))
+                .collect::<Vec<_>>()
+                .join(" | "),
+        ));
         if !ran.good && !ran.killed {
             self.settle(&ran);
         }
@@ -196,6 +214,7 @@ impl Bench {
             let said = String::from_utf8_lossy(&wait.stderr).into_owned();
             let (batch, written) = self.in_doubt(&said);
             let choice = if written { "--forget" } else { "--resend" };
+            self.history.push(format!("batch {batch} is decided: {choice}"));
             assert!(
                 self.case.guard == Guard::Nothing || !written,
                 "what is there is found by its mark: {:?} {said}",
@@ -256,10 +275,11 @@ impl Bench {
         let twice: Vec<&String> = found.iter().filter(|(_, times)| **times > 1).map(|(key, _)| key).collect();
         assert!(
             twice.is_empty(),
-            "{} rows are there twice, {:?}: {:?}",
+            "{} rows are there twice, {:?}: {:?}\n{}",
             twice.len(),
             self.case,
-            twice.first()
+            twice.first(),
+            self.history.join("\n")
         );
         assert_eq!(found.len() as u64, self.case.rows, "rows are missing, {:?}", self.case);
     }
