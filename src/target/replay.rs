@@ -43,6 +43,7 @@ pub struct Replays {
     changed: HashSet<(i64, u128)>,
     seen: Vec<(i64, u64)>,
     reaches: HashMap<i64, Reach>,
+    moved: bool,
     taken: HashMap<(i64, u128), u64>,
 }
 
@@ -59,6 +60,7 @@ impl Replays {
             changed: HashSet::new(),
             seen: Vec::new(),
             reaches: HashMap::new(),
+            moved: false,
             taken: HashMap::new(),
         }
     }
@@ -86,12 +88,12 @@ impl Replays {
         row: &Row,
     ) -> Result<Verdict, LedgerError> {
         let Some(found) = self.ledger.latest(lane, key)? else { return Ok(Verdict::Send) };
-        let sent_now =
-            self.changed.contains(&(lane, key)) || (found.place.run == self.run && !found.replayed);
-        if found.hash == row.hash && !sent_now {
+        let sent_now = self.changed.contains(&(lane, key)) || (found.run == self.run && !found.replayed);
+        if found.hash == row.hash && !sent_now && !found.overtaken {
             return self.replayed(lane, found, line);
         }
         self.changed.insert((lane, key));
+        self.reach(lane, &found, false);
         if route.operation != Operation::Insert {
             return Ok(Verdict::Send);
         }
@@ -115,17 +117,20 @@ impl Replays {
 
     fn replayed(&mut self, lane: i64, found: Accepted, line: u64) -> Result<Verdict, LedgerError> {
         self.seen.push((found.id, line));
-        // A key that comes twice in one run is found as a row of this run.
-        if found.place.run != self.run {
-            self.reaches
-                .entry(lane)
-                .and_modify(|reach| reach.extend(found.place))
-                .or_insert_with(|| Reach::of(found.place));
-        }
+        self.reach(lane, &found, true);
         if self.seen.len() >= GROUP {
             self.save()?;
         }
         Ok(Verdict::Replayed(Outcome { replayed: true, ..found.outcome }))
+    }
+
+    fn reach(&mut self, lane: i64, found: &Accepted, same: bool) {
+        // A key that comes twice in one run is found as a row of this run.
+        if found.place.run != self.run {
+            let reach = Reach::extend(self.reaches.get(&lane).copied(), found.place, same);
+            self.reaches.insert(lane, reach);
+            self.moved = true;
+        }
     }
 
     /// Records the rows matched so far as rows of this run, so that a second crash finds them again.
@@ -133,7 +138,8 @@ impl Replays {
     /// # Errors
     /// When the ledger fails.
     pub fn save(&mut self) -> Result<(), LedgerError> {
-        if !self.seen.is_empty() {
+        if self.moved || !self.seen.is_empty() {
+            self.moved = false;
             self.ledger.take_over(self.run, &self.seen, &self.reaches)?;
             self.seen.clear();
             // Rows taken over are of this run now and are not found as earlier ones any more.
@@ -145,6 +151,8 @@ impl Replays {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::target::ledger::{Call, RowRecord, StoredBatch, Way};
     use crate::target::outcome::Action;
@@ -172,17 +180,25 @@ mod tests {
         /// A run that accepted rows (line, key, hash) and printed STATEs at lines, and died.
         fn died(&self, rows: &[(u64, Option<u128>, u128)], states: &[u64]) {
             let run = self.ledger.begin_run("org", "", "x", 3).unwrap().run;
+            self.accept(run, self.lane, rows);
+            self.ledger.states_printed(run, states, 3).unwrap();
+        }
+
+        fn accept(&self, run: i64, lane: i64, rows: &[(u64, Option<u128>, u128)]) {
+            self.end_call(run, lane, rows, &Outcome::new(Action::Inserted).with_record(Some("5".to_owned())));
+        }
+
+        fn end_call(&self, run: i64, lane: i64, rows: &[(u64, Option<u128>, u128)], outcome: &Outcome) {
             let batch = StoredBatch {
                 id: format!("b{run}"),
                 run,
-                lane: self.lane,
+                lane,
                 route: route(),
                 spool: "none".into(),
                 entries: 9,
             };
             let call: Call = planned_call(0, Way::Upsert, vec![vec![0]]);
             self.ledger.add_batch("org", &batch, std::slice::from_ref(&call)).unwrap();
-            let outcome = Outcome::new(Action::Inserted).with_record(Some("5".to_owned()));
             let rows: Vec<RowRecord> = rows
                 .iter()
                 .map(|(line, key, hash)| RowRecord {
@@ -195,7 +211,6 @@ mod tests {
                 .collect();
             self.ledger.finish_call(&batch, &call, &rows).unwrap();
             self.ledger.finish_batch(&batch.id).unwrap();
-            self.ledger.states_printed(run, states, 3).unwrap();
         }
 
         fn next(&self) -> Replays {
@@ -252,6 +267,143 @@ mod tests {
         let found: Vec<bool> =
             [1, 3, 5, 11].iter().map(|n| fixture.is_replayed(&mut replays, 20, &row(Some(*n), *n))).collect();
         assert_eq!(found, [false, false, true, true]);
+    }
+
+    #[test]
+    fn states_of_earlier_runs_count_as_long_as_a_tap_may_start_from_them() {
+        let fixture = Fixture::new();
+        fixture.died(&[(1, None, 1), (3, None, 3), (5, None, 5)], &[2, 4, 6]);
+        // It went on from line 6, printed nothing and died; the next starts from line 2.
+        fixture.died(&[(1, None, 7)], &[]);
+        let mut replays = fixture.next();
+        let found: Vec<bool> =
+            [3, 5, 7, 9].map(|n: u64| fixture.is_replayed(&mut replays, n, &row(None, n.into()))).to_vec();
+        assert_eq!(found, [true, true, true, false]);
+    }
+
+    #[test]
+    fn content_of_before_a_change_is_not_what_a_record_holds() {
+        let fixture = Fixture::new();
+        fixture.died(&[(1, Some(1), 10), (2, Some(2), 20)], &[]);
+        // All comes with new content, and that run ends well.
+        let mut replays = fixture.next();
+        for n in [1, 2] {
+            assert!(!fixture.is_replayed(&mut replays, 1, &row(Some(n), 90 + n)));
+        }
+        replays.save().unwrap();
+        fixture.accept(replays.run, fixture.lane, &[(1, Some(1), 91), (2, Some(2), 92)]);
+        fixture.ledger.end_run(replays.run, true).unwrap();
+        let start = fixture.ledger.begin_run("org", "", "x", 3).unwrap();
+        let mut replays = Replays::new(fixture.ledger.clone(), start.run, start.unclean);
+        assert!(!fixture.is_replayed(&mut replays, 2, &row(Some(2), 20)));
+    }
+
+    #[test]
+    fn a_row_is_sent_again_when_nobody_knows_what_became_of_a_later_one() {
+        let fixture = Fixture::new();
+        fixture.died(&[(1, Some(1), 10)], &[]);
+        let run = fixture.ledger.begin_run("org", "", "x", 3).unwrap().run;
+        fixture.end_call(run, fixture.lane, &[(1, Some(1), 11)], &Outcome::new(Action::Unknown));
+        assert!(!fixture.is_replayed(&mut fixture.next(), 1, &row(Some(1), 10)));
+    }
+
+    /// A run of a tap.
+    #[derive(Debug, Clone)]
+    struct Attempt {
+        /// How many STATEs before the last one it starts.
+        back: usize,
+        /// Rows it sends.
+        rows: usize,
+        /// Rows of a batch, after which the target prints a STATE.
+        batch: usize,
+        end: End,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum End {
+        /// All is accepted, a STATE is printed, the input ends.
+        Well,
+        /// So many of the last rows are not sent.
+        Short(usize),
+        /// The last batch is not begun.
+        Unsaved,
+    }
+
+    fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
+        let end = prop_oneof![
+            1 => Just(End::Well),
+            4 => (0_usize..5).prop_map(End::Short),
+            2 => Just(End::Unsaved),
+        ];
+        let attempt = (0_usize..4, 0_usize..30, 1_usize..9, end)
+            .prop_map(|(back, rows, batch, end)| Attempt { back, rows, batch, end });
+        proptest::collection::vec(attempt, 1..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn a_tap_that_starts_again_from_any_of_the_last_states_sends_nothing_twice(
+            kept in 0_usize..4,
+            keyed: bool,
+            lanes in 1_usize..3,
+            attempts in attempts(),
+        ) {
+            starts_again(kept, keyed, lanes, &attempts);
+        }
+    }
+
+    fn starts_again(kept: usize, keyed: bool, lanes: usize, attempts: &[Attempt]) {
+        let fixture = Fixture::new();
+        let lanes: Vec<i64> =
+            (0..lanes).map(|n| fixture.ledger.lane("org", "", &format!("{n}")).unwrap()).collect();
+        let mut written = HashSet::new();
+        // Rows of the source before each STATE printed, oldest first.
+        let mut states = vec![0];
+        for attempt in attempts {
+            let run = fixture.ledger.begin_run("org", "", "x", kept).unwrap();
+            let mut replays = Replays::new(fixture.ledger.clone(), run.run, run.unclean);
+            let from = states[states.len() - 1 - attempt.back.min(kept).min(states.len() - 1)];
+            let mut batches: Vec<Vec<_>> = vec![Vec::new(); lanes.len()];
+            for n in from..from + attempt.rows {
+                let line = (n - from + 1) as u64;
+                // Lanes take turns of several rows, so that a run may see nothing of one of them.
+                let lane = n / 5 % lanes.len();
+                let row = row(keyed.then_some(n as u128), n as u128);
+                let verdict = replays.judge(lanes[lane], line, &route(), &row).unwrap();
+                if !matches!(verdict, Verdict::Replayed(_)) {
+                    assert!(!written.contains(&n), "row {n} is sent again");
+                    batches[lane].push((n, line, row.key));
+                }
+                let last = n + 1 == from + attempt.rows;
+                match attempt.end {
+                    End::Unsaved if last => break,
+                    End::Short(unsent) if last => {
+                        batches
+                            .iter_mut()
+                            .for_each(|batch| batch.truncate(batch.len().saturating_sub(unsent)));
+                    }
+                    _ if !last && !line.is_multiple_of(attempt.batch as u64) => continue,
+                    _ => {}
+                }
+                replays.save().unwrap();
+                for (lane, batch) in lanes.iter().zip(&mut batches) {
+                    let rows: Vec<_> = batch.iter().map(|(n, line, key)| (*line, *key, *n as u128)).collect();
+                    written.extend(batch.drain(..).map(|(n, ..)| n));
+                    fixture.accept(run.run, *lane, &rows);
+                }
+                if !last || matches!(attempt.end, End::Well) {
+                    states.push(n + 1);
+                    fixture.ledger.states_printed(run.run, &[line], kept).unwrap();
+                }
+            }
+            if attempt.rows == 0 {
+                fixture.ledger.forget_run(run.run).unwrap();
+            } else if matches!(attempt.end, End::Well) {
+                fixture.ledger.end_run(run.run, true).unwrap();
+                states.drain(..states.len() - 1);
+            }
+        }
     }
 
     #[test]

@@ -14,21 +14,23 @@ impl Ledger {
     /// When SQLite fails.
     pub fn latest(&self, lane: i64, key: u128) -> Result<Option<Accepted>> {
         self.accepted(
-            "SELECT id, run, line, hash, replayed, outcome FROM rows WHERE lane = ?1 AND key = ?2 AND ok
-             ORDER BY run DESC, line DESC, id DESC LIMIT 1",
+            "SELECT id, run, from_run, from_line, hash, replayed, outcome, EXISTS
+             (SELECT 1 FROM rows newer WHERE newer.lane = rows.lane AND newer.key = rows.key AND newer.ok = 2
+              AND (newer.run, newer.line, newer.id) > (rows.run, rows.line, rows.id))
+             FROM rows WHERE lane = ?1 AND key = ?2 AND ok = 1 ORDER BY run DESC, line DESC, id DESC LIMIT 1",
             params![lane, key.to_be_bytes()],
         )
     }
 
-    /// One accepted row without a key, of runs before `run`, after skipping `taken` equal ones.
+    /// The first accepted row without a key, of runs before `run`, after skipping `taken` equal ones.
     ///
     /// # Errors
     /// When SQLite fails.
     pub fn keyless(&self, lane: i64, hash: u128, run: i64, taken: u64) -> Result<Option<Accepted>> {
         self.accepted(
-            "SELECT id, run, line, hash, replayed, outcome FROM rows
-             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok AND run < ?3
-             ORDER BY run DESC, line, id LIMIT 1 OFFSET ?4",
+            "SELECT id, run, from_run, from_line, hash, replayed, outcome, 0 FROM rows
+             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok = 1 AND run < ?3
+             ORDER BY from_run, from_line, id LIMIT 1 OFFSET ?4",
             params![lane, hash.to_be_bytes(), run, signed(taken)],
         )
     }
@@ -40,10 +42,12 @@ impl Ledger {
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(Some(Accepted {
             id: row.get(0)?,
-            place: Place { run: row.get(1)?, line: row.get(2)? },
-            hash: u128::from_be_bytes(row.get(3)?),
-            replayed: row.get(4)?,
-            outcome: serde_json::from_str(&row.get::<_, String>(5)?)?,
+            run: row.get(1)?,
+            place: Place { run: row.get(2)?, line: row.get(3)? },
+            hash: u128::from_be_bytes(row.get(4)?),
+            replayed: row.get(5)?,
+            outcome: serde_json::from_str(&row.get::<_, String>(6)?)?,
+            overtaken: row.get(7)?,
         }))
     }
 
@@ -63,7 +67,8 @@ impl Ledger {
             let mut reached =
                 tx.prepare_cached("INSERT OR REPLACE INTO reach VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             for (lane, Reach { first, last }) in reaches {
-                reached.execute(params![run, lane, first.run, first.line, last.run, last.line])?;
+                let (last_run, last_line) = last.map(|last| (last.run, last.line)).unzip();
+                reached.execute(params![run, lane, first.run, first.line, last_run, last_line])?;
             }
             Ok(())
         })

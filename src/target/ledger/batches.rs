@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rusqlite::{Transaction, params};
 
 use super::{Call, Ledger, Progress, Result, RowRecord, StoredBatch, Way, signed};
-use crate::target::outcome::Outcome;
+use crate::target::outcome::{Action, Outcome};
 
 impl Ledger {
     /// The organisations that have unfinished batches.
@@ -127,8 +127,8 @@ impl Ledger {
     pub fn finish_call(&self, batch: &StoredBatch, call: &Call, rows: &[RowRecord]) -> Result<()> {
         self.transact(|tx| {
             let mut insert = tx.prepare_cached(
-                "INSERT INTO rows (run, lane, line, key, hash, ok, outcome, batch, entry)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO rows (run, lane, line, key, hash, ok, outcome, batch, entry, from_run, from_line)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?1, ?3)",
             )?;
             for row in rows {
                 insert.execute(params![
@@ -137,7 +137,7 @@ impl Ledger {
                     signed(row.line),
                     row.key.map(u128::to_be_bytes),
                     row.hash.to_be_bytes(),
-                    row.outcome.success(),
+                    standing(&row.outcome),
                     serde_json::to_string(&row.outcome)?,
                     batch.id,
                     row.entry
@@ -176,6 +176,14 @@ impl Ledger {
             tx.execute("DELETE FROM batches WHERE batch = ?1", [batch])?;
             Ok(())
         })
+    }
+}
+
+/// What column `ok` says: 0 nothing was written, 1 all was, 2 nobody knows.
+fn standing(outcome: &Outcome) -> u8 {
+    match outcome.action {
+        Action::Unknown => 2,
+        _ => u8::from(outcome.success()),
     }
 }
 

@@ -10,12 +10,12 @@
 //! | --- | --- |
 //! | `identity` | a name of this file that no other has, for marks in the CRM |
 //! | `runs` | org, source, start, end, clean or not |
-//! | `states` | input line of the last STATE values printed |
+//! | `states` | run and input line of the last STATE values printed |
 //! | `reach` | which rows of earlier runs a run saw again: the first and the last |
 //! | `lanes` | number of each org, source, stream and module |
 //! | `batches` | batches that are not finished: route, spool file |
 //! | `calls` | their bulk jobs and record calls: rows, progress, job id, what was found out before |
-//! | `rows` | outcome of every row sent, by key and content |
+//! | `rows` | outcome of every row sent, by key and content; `ok` is 1 for accepted, 2 for unknown; `run` and `line` are where it was seen last, `from_run` and `from_line` where first |
 //! | `known` | what was last written to each key, for routes that need it |
 
 mod accepted;
@@ -37,7 +37,7 @@ pub use runs::{Place, Reach};
 pub use types::{Accepted, Call, Note, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
 
 /// Moves when the tables change; an older file is refused rather than misread.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL);
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, org TEXT NOT NULL, nam
   source TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS states (run INTEGER NOT NULL, line INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS reach (run INTEGER NOT NULL, lane INTEGER NOT NULL, first_run INTEGER NOT NULL, first_line INTEGER NOT NULL,
-  last_run INTEGER NOT NULL, last_line INTEGER NOT NULL, PRIMARY KEY (run, lane));
+  last_run INTEGER, last_line INTEGER, PRIMARY KEY (run, lane));
 CREATE TABLE IF NOT EXISTS lanes (lane INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',
   UNIQUE (org, name));
 CREATE TABLE IF NOT EXISTS batches (batch TEXT PRIMARY KEY, run INTEGER NOT NULL, org TEXT NOT NULL, lane INTEGER NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS calls (batch TEXT NOT NULL, call INTEGER NOT NULL, wa
   progress TEXT NOT NULL, job TEXT, resent INTEGER NOT NULL DEFAULT 0, notes TEXT, PRIMARY KEY (batch, call));
 CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, lane INTEGER NOT NULL, line INTEGER NOT NULL,
   key BLOB, hash BLOB NOT NULL, ok INTEGER NOT NULL, replayed INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL,
-  batch TEXT, entry INTEGER);
+  batch TEXT, entry INTEGER, from_run INTEGER NOT NULL, from_line INTEGER NOT NULL);
 INSERT INTO identity (name) SELECT lower(hex(randomblob(4))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 ";
 
@@ -63,6 +63,14 @@ const FROM_VERSION_1: &str = "
 ALTER TABLE runs ADD COLUMN source TEXT NOT NULL DEFAULT '';
 ALTER TABLE lanes ADD COLUMN source TEXT NOT NULL DEFAULT '';
 ALTER TABLE calls ADD COLUMN notes TEXT;
+";
+
+/// What version 2 lacks.
+const FROM_VERSION_2: &str = "
+ALTER TABLE rows ADD COLUMN from_run INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rows ADD COLUMN from_line INTEGER NOT NULL DEFAULT 0;
+UPDATE rows SET from_run = run, from_line = line;
+DROP TABLE reach;
 ";
 
 /// The ledger cannot be used.
@@ -164,6 +172,9 @@ impl Ledger {
         }
         if found == 1 {
             db.execute_batch(FROM_VERSION_1)?;
+        }
+        if (1..=2).contains(&found) {
+            db.execute_batch(FROM_VERSION_2)?;
         }
         db.execute_batch(TABLES)?;
         db.execute_batch(known::TABLE)?;

@@ -1,17 +1,21 @@
 //! Runs in the ledger: which of the rows accepted before may come again, and which cannot any more.
 //!
-//! A tap that is started again sends its rows in the order of before, from one of the last STATEs on. So
-//! the rows of earlier runs have an order: those of the latest run by line, then what runs before it had
-//! left. Where a run saw rows again, what lies before the first of them is behind the tap; once the run
-//! ended well, so is all up to the last. What lies after it may still come, even if that run ended well: a
-//! tap that is killed right after a STATE looks like one that is done.
+//! A tap that is started again sends its rows in the order of before, from one of the STATEs on that were
+//! printed last, whichever run printed them. So the rows of earlier runs have an order, their place: the
+//! run and the line that first sent them. It stays when a later run sees them again.
+//!
+//! What a run sent or saw again before such a STATE is behind it, and so is what was there before that run
+//! began and lies before the first row that it saw again. What is behind all of these STATEs is forgotten;
+//! the one printed last may stand before others, where its run itself began with an older one.
+//! Once a run ended well, all up to the last row seen again is behind the tap. What lies after it may still
+//! come: a tap that is killed right after a STATE looks like one that is done.
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Ledger, Result, RunStart, signed};
 
-/// A row of an earlier run in the order in which a tap sends rows again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a row stands in the order in which a tap sends rows: who first sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The run.
     pub run: i64,
@@ -20,41 +24,29 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether a tap sends this row before the other.
-    pub fn is_before(self, other: Self) -> bool {
-        self.run > other.run || self.run == other.run && self.line < other.line
-    }
+    /// After all rows.
+    const END: Self = Self { run: i64::MAX, line: i64::MAX };
 }
 
-/// The first and the last row of earlier runs that a run saw again in a lane.
+/// The rows of earlier runs that a run saw again in a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
-    /// The first.
+    /// The first, be it with new content.
     pub first: Place,
-    /// The last.
-    pub last: Place,
+    /// The last of those with the same content.
+    pub last: Option<Place>,
 }
 
 impl Reach {
-    /// A reach that begins and ends with one row.
-    pub fn of(place: Place) -> Self {
-        Self { first: place, last: place }
-    }
-
-    /// Takes in one more row.
-    pub fn extend(&mut self, place: Place) {
-        if place.is_before(self.first) {
-            self.first = place;
-        }
-        if self.last.is_before(place) {
-            self.last = place;
-        }
+    /// Takes in one more row; `same` if its content is that of before.
+    pub fn extend(reach: Option<Self>, place: Place, same: bool) -> Self {
+        let (first, last) = reach.map_or((place, None), |reach| (reach.first.min(place), reach.last));
+        Self { first, last: last.max(same.then_some(place)) }
     }
 }
 
-/// Rows of an organisation and source, less those whose batch is not finished.
-const LOOSE_ROWS: &str = "lane IN (SELECT lane FROM lanes WHERE org = :org AND source = :source)
-  AND (batch IS NULL OR batch NOT IN (SELECT batch FROM batches))";
+/// Rows whose batch is finished.
+const IS_LOOSE: &str = "(batch IS NULL OR batch NOT IN (SELECT batch FROM batches))";
 
 impl Ledger {
     /// Begins a run on an organisation: forgets rows that cannot come again, readies the rest for lookups.
@@ -71,17 +63,16 @@ impl Ledger {
                     |row| Ok((row.get(0)?, row.get(1)?)),
                 )
                 .optional()?;
-            if let Some((run, clean)) = last {
-                forget_older(tx, org, source, run, clean)?;
-                forget_own(tx, org, source, run, clean, replay_states)?;
-                tx.execute(
-                    "DELETE FROM states WHERE run IN (SELECT run FROM runs WHERE org = ?1 AND source = ?2)",
-                    [org, source],
-                )?;
+            match last {
+                Some((run, true)) => forget_done(tx, org, source, run)?,
+                Some((_, false)) => forget_behind(tx, org, source, replay_states)?,
+                None => {}
             }
             let left: bool = tx.query_row(
-                &format!("SELECT EXISTS (SELECT 1 FROM rows WHERE {LOOSE_ROWS})"),
-                &[(":org", org), (":source", source)],
+                &format!(
+                    "SELECT EXISTS (SELECT 1 FROM rows JOIN lanes USING (lane) WHERE org = ?1 AND source = ?2 AND {IS_LOOSE})"
+                ),
+                [org, source],
                 |row| row.get(0),
             )?;
             let unclean = left || matches!(last, Some((_, false)));
@@ -129,93 +120,136 @@ impl Ledger {
         Ok(name.map_or_else(|| run.to_string(), |name: String| format!("{name}-{run}")))
     }
 
-    /// Notes that STATE values up to an input line were printed; `keep` of them are remembered.
+    /// Notes that STATE values up to an input line were printed; of all runs, those are remembered from
+    /// which a tap may start: the last one and `replay_states` before it.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn states_printed(&self, run: i64, lines: &[u64], keep: usize) -> Result<()> {
+    pub fn states_printed(&self, run: i64, lines: &[u64], replay_states: usize) -> Result<()> {
         self.transact(|tx| {
-            for line in lines.iter().rev().take(keep + 1).rev() {
+            for line in lines.iter().rev().take(replay_states + 1).rev() {
                 tx.execute("INSERT INTO states (run, line) VALUES (?1, ?2)", params![run, signed(*line)])?;
             }
             tx.execute(
-                "DELETE FROM states WHERE run = ?1 AND line NOT IN
-                 (SELECT line FROM states WHERE run = ?1 ORDER BY line DESC LIMIT ?2)",
-                params![run, signed(keep as u64 + 1)],
+                &format!(
+                    "DELETE FROM states WHERE {OF_SAME_TAP} AND (run, line) NOT IN
+                     (SELECT run, line FROM states WHERE {OF_SAME_TAP} ORDER BY run DESC, line DESC LIMIT ?2)"
+                ),
+                params![run, signed(replay_states as u64 + 1)],
             )?;
             Ok(())
         })
     }
 }
 
-/// Of what runs before `run` had left: what that run has shown to be behind the tap.
-fn forget_older(tx: &Transaction<'_>, org: &str, source: &str, run: i64, clean: bool) -> Result<()> {
-    let lanes: Vec<i64> = tx
-        .prepare("SELECT DISTINCT lane FROM rows WHERE run < ?3 AND lane IN (SELECT lane FROM lanes WHERE org = ?1 AND source = ?2)")?
-        .query_map(params![org, source, run], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for lane in lanes {
-        let behind = match reach(tx, run, lane)? {
-            Some(reach) if clean => Some(Place { line: reach.last.line + 1, ..reach.last }),
-            Some(reach) => Some(reach.first),
-            // Rows came and were accepted, and none was an old one: the tap is past all of them.
-            None if has_rows(tx, run, lane)? => Some(Place { run: i64::MIN, line: 0 }),
-            None => None,
+/// States of the organisation and source of run `?1`.
+const OF_SAME_TAP: &str =
+    "run IN (SELECT one.run FROM runs one JOIN runs other USING (org, source) WHERE other.run = ?1)";
+
+/// After a run that ended well: what it sent or saw again, and what lies before that.
+fn forget_done(tx: &Transaction<'_>, org: &str, source: &str, run: i64) -> Result<()> {
+    for lane in lanes(tx, org, source)? {
+        forget_outdated(tx, lane, run)?;
+        let last = reach(tx, run, lane)?.and_then(|reach| reach.last);
+        let behind = match last {
+            Some(last) => Some(Place { line: last.line + 1, ..last }),
+            None => beginning(tx, run, lane)?,
         };
         if let Some(behind) = behind {
-            tx.execute(
-                "DELETE FROM rows WHERE lane = ?1 AND run < ?2 AND (run > ?3 OR run = ?3 AND line < ?4)
-                 AND (batch IS NULL OR batch NOT IN (SELECT batch FROM batches))",
-                params![lane, run, behind.run, behind.line],
-            )?;
+            forget_left(tx, lane, run, behind)?;
         }
+        forget_seen(tx, lane, run, i64::MAX, Place::END)?;
     }
-    tx.execute(
-        "DELETE FROM reach WHERE run IN (SELECT run FROM runs WHERE org = ?1 AND source = ?2)",
-        [org, source],
-    )?;
+    tx.execute(&format!("DELETE FROM states WHERE {OF_SAME_TAP}"), [run])?;
+    tx.execute(&format!("DELETE FROM reach WHERE {OF_SAME_TAP}"), [run])?;
     Ok(())
+}
+
+/// After one that did not: what lies before all STATEs that a tap may start from.
+fn forget_behind(tx: &Transaction<'_>, org: &str, source: &str, replay_states: usize) -> Result<()> {
+    let states: Vec<(i64, i64)> = tx
+        .prepare(
+            "SELECT run, line FROM states JOIN runs USING (run) WHERE org = ?1 AND source = ?2
+             ORDER BY run DESC, line DESC LIMIT ?3",
+        )?
+        .query_map(params![org, source, signed(replay_states as u64 + 1)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let Some((run, line)) = states.last().copied().filter(|_| states.len() > replay_states) else {
+        return Ok(());
+    };
+    let mut later: Vec<i64> = states.iter().map(|(later, _)| *later).filter(|later| *later > run).collect();
+    later.dedup();
+    for lane in lanes(tx, org, source)? {
+        forget_outdated(tx, lane, run)?;
+        let begun: Option<Vec<Place>> =
+            later.iter().map(|run| beginning(tx, *run, lane)).collect::<Result<_>>()?;
+        let Some(begun) = begun else { continue };
+        let behind = begun.into_iter().min().unwrap_or(Place::END);
+        if let Some(first) = beginning(tx, run, lane)? {
+            forget_left(tx, lane, run, first.min(behind))?;
+        }
+        forget_seen(tx, lane, run, line, behind)?;
+    }
+    tx.execute(&format!("DELETE FROM reach WHERE {OF_SAME_TAP} AND run < ?1"), [run])?;
+    Ok(())
+}
+
+fn lanes(tx: &Transaction<'_>, org: &str, source: &str) -> Result<Vec<i64>> {
+    let mut query = tx.prepare("SELECT lane FROM lanes WHERE org = ?1 AND source = ?2")?;
+    Ok(query.query_map([org, source], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 fn reach(tx: &Transaction<'_>, run: i64, lane: i64) -> Result<Option<Reach>> {
     let query = "SELECT first_run, first_line, last_run, last_line FROM reach WHERE run = ?1 AND lane = ?2";
     let read = |row: &rusqlite::Row<'_>| {
+        let last: (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
         Ok(Reach {
             first: Place { run: row.get(0)?, line: row.get(1)? },
-            last: Place { run: row.get(2)?, line: row.get(3)? },
+            last: last.0.zip(last.1).map(|(run, line)| Place { run, line }),
         })
     };
     Ok(tx.query_row(query, params![run, lane], read).optional()?)
 }
 
-fn has_rows(tx: &Transaction<'_>, run: i64, lane: i64) -> Result<bool> {
-    let query = "SELECT EXISTS (SELECT 1 FROM rows WHERE run = ?1 AND lane = ?2 AND ok)";
-    Ok(tx.query_row(query, params![run, lane], |row| row.get(0))?)
+/// Where a run began, as far as its rows show: at the first old one; past all of them if it saw none.
+fn beginning(tx: &Transaction<'_>, run: i64, lane: i64) -> Result<Option<Place>> {
+    if let Some(reach) = reach(tx, run, lane)? {
+        return Ok(Some(reach.first));
+    }
+    let query = "SELECT EXISTS (SELECT 1 FROM rows WHERE run = ?1 AND lane = ?2 AND ok = 1)";
+    let has_rows: bool = tx.query_row(query, params![run, lane], |row| row.get(0))?;
+    Ok(has_rows.then_some(Place { run, line: 0 }))
 }
 
-/// Of the last run's rows: after a clean one nothing comes again; after another, only what follows the
-/// STATEs a tap may start from.
-fn forget_own(
-    tx: &Transaction<'_>,
-    org: &str,
-    source: &str,
-    run: i64,
-    clean: bool,
-    replay_states: usize,
-) -> Result<()> {
-    let from: Option<i64> = if clean {
-        Some(i64::MAX)
-    } else {
-        tx.query_row(
-            "SELECT line FROM states WHERE run = ?1 ORDER BY line DESC LIMIT 1 OFFSET ?2",
-            params![run, signed(replay_states as u64)],
-            |row| row.get(0),
-        )
-        .optional()?
-    };
+/// Rows of a lane that runs before `run` left, up to a place.
+fn forget_left(tx: &Transaction<'_>, lane: i64, run: i64, behind: Place) -> Result<()> {
     tx.execute(
-        &format!("DELETE FROM rows WHERE run = :run AND line < :from AND {LOOSE_ROWS}"),
-        rusqlite::named_params! {":run": run, ":from": from.unwrap_or(0), ":org": org, ":source": source},
+        &format!("DELETE FROM rows WHERE lane = ?1 AND run < ?2 AND (from_run, from_line) < (?3, ?4) AND {IS_LOOSE}"),
+        params![lane, run, behind.run, behind.line],
+    )?;
+    Ok(())
+}
+
+/// Rows of a lane that `run` sent or saw again before a line, up to a place.
+fn forget_seen(tx: &Transaction<'_>, lane: i64, run: i64, line: i64, behind: Place) -> Result<()> {
+    tx.execute(
+        &format!("DELETE FROM rows WHERE lane = ?1 AND run = ?2 AND line < ?3 AND (from_run, from_line) < (?4, ?5) AND {IS_LOOSE}"),
+        params![lane, run, line, behind.run, behind.line],
+    )?;
+    Ok(())
+}
+
+/// Rows that runs before `run` left and whose key has got other content since: were they kept longer than
+/// that content, they would pass for what the record holds.
+fn forget_outdated(tx: &Transaction<'_>, lane: i64, run: i64) -> Result<()> {
+    tx.execute(
+        &format!(
+            "DELETE FROM rows WHERE lane = ?1 AND run < ?2 AND key IS NOT NULL AND {IS_LOOSE} AND EXISTS
+             (SELECT 1 FROM rows newer WHERE newer.lane = ?1 AND newer.key = rows.key AND newer.run >= ?2 AND newer.ok <> 0)"
+        ),
+        params![lane, run],
     )?;
     Ok(())
 }

@@ -195,7 +195,9 @@ pub struct RowRecord {
 pub struct Accepted {
     /// Number in the ledger.
     pub id: i64,
-    /// The run that sent it or saw it again, and its line there.
+    /// The run that sent it, or saw it again last.
+    pub run: i64,
+    /// Where it stands in the order of all rows.
     pub place: Place,
     /// Hash of its content.
     pub hash: u128,
@@ -203,6 +205,8 @@ pub struct Accepted {
     pub replayed: bool,
     /// What became of it.
     pub outcome: Outcome,
+    /// Whether of a later row of its key nobody knows what became.
+    pub overtaken: bool,
 }
 
 /// What a run starts from.
