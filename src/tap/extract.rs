@@ -13,6 +13,7 @@ use super::plan::{StreamPlan, module_of};
 use super::planner::own_price;
 use super::policy::FieldPolicy;
 use super::shards::claim;
+use super::spool::Spool;
 use super::state::{Bookmark, text};
 use super::summary::{StreamSummary, Summary};
 use super::{deletes, reader, refresh, small};
@@ -27,7 +28,7 @@ use crate::zoho::{self, Client};
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub(super) struct Context {
     pub state: Arc<State>,
     /// What is remembered between runs, opened by whoever needs it first.
     pub memory: Arc<OnceLock<Memory>>,
+    /// Where results lie, made by whoever needs it first.
+    spool: Arc<OnceCell<Spool>>,
     /// The modules that were read to their end.
     pub read: Arc<Mutex<Vec<Arc<StreamPlan>>>>,
     /// The modules as Zoho lists them in this run, once somebody had to ask.
@@ -118,6 +121,9 @@ impl<W: Write + Send + 'static> Sync<W> {
         };
         let output = Output::new(self.out, state.clone(), &self.config).ignoring(written);
         let Self { client, config, state_dir, observer, shutdown, .. } = self;
+        if let Err(error) = Spool::sweep(&state_dir) {
+            tracing::warn!(%error, "files of a run that was killed cannot be removed from `{}`", state_dir.display());
+        }
         let shutdown = shutdown.child_token();
         let inputs = Inputs { client: client.clone(), config, state_dir, observer, shutdown, state };
         let ended = match Context::new(inputs) {
@@ -152,6 +158,7 @@ impl Context {
             shutdown: inputs.shutdown,
             state: Arc::new(inputs.state),
             memory: Arc::default(),
+            spool: Arc::default(),
             read: Arc::default(),
             modules: Arc::default(),
             planned: Arc::default(),
@@ -373,8 +380,13 @@ impl Context {
     }
 
     /// Where files are spooled.
-    pub fn spool_dir(&self) -> PathBuf {
-        self.state_dir.join("spool")
+    ///
+    /// # Errors
+    /// When `state_dir` cannot be written to.
+    pub async fn spool(&self) -> Result<&Path, Error> {
+        let open = async || Spool::open(&self.state_dir);
+        let failed = |source| Error::File { path: self.state_dir.clone(), source };
+        self.spool.get_or_try_init(open).await.map(Spool::path).map_err(failed)
     }
 
     /// Makes a call, unless or until we are told to stop.

@@ -32,6 +32,7 @@ pub mod schema;
 pub mod shards;
 pub mod slices;
 pub mod small;
+mod spool;
 pub mod state;
 pub mod summary;
 mod wide;

@@ -18,7 +18,7 @@ mod download;
 mod error;
 mod json;
 pub mod memory;
-mod private_file;
+pub(crate) mod private_file;
 mod refusal;
 mod retry;
 mod spending;

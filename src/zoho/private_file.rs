@@ -8,14 +8,14 @@ use tempfile::NamedTempFile;
 
 /// Makes a folder and those above it; nobody else may look inside.
 #[cfg(unix)]
-pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Makes a folder and those above it.
 #[cfg(not(unix))]
-pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)
 }
 

@@ -1,113 +1,25 @@
 //! One sync divided among processes: what they emit together is what one would.
 
-use crate::common::changes::Mirror;
 use crate::common::context::{TestContext, last_state, messages, records};
-use crate::common::dice::Dice;
-use crate::common::process::{Moment, Ran, command, run};
+use crate::common::shards::{Case, SHARDS, divided, plan, shards_emit_what_one_process_would};
 use crate::common::wide;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use zoho_crm_connector::emulator::Options;
-
-const SHARDS: usize = 8;
-
-/// A Zoho with so many leads, the streams selected and divided, and settings for the shards.
-fn divided(rows: u64, method: &str, streams: &[&str]) -> TestContext {
-    let context = TestContext::with(|options: &mut Options| {
-        options.rows = [("Leads".to_owned(), rows), ("Contacts".to_owned(), 100)].into();
-        options.limits.off = true;
-    });
-    context.catalog(streams);
-    let settings = json!({"method": method, "state_rows": 50,
-        "retry": {"first_pause_seconds": 0.005, "longest_pause_seconds": 0.05}});
-    context.settings_with("config.json", &settings);
-    plan(&context, SHARDS, "shards.json");
-    context
-}
-
-/// Makes a shard plan.
-fn plan(context: &TestContext, shards: usize, file: &str) -> Value {
-    let args = ["--catalog", "catalog.json", "--shards", &shards.to_string(), "--shard-plan", file];
-    let output = context.operator(&["plan"]).args(args).output().expect("runs");
-    assert!(output.status.success(), "{}", context.seen(&output));
-    serde_json::from_slice(&fs::read(context.path(file)).expect("reads")).expect("JSON")
-}
-
-/// One run of a shard from a state.
-fn run_shard(context: &TestContext, number: usize, state: &Value, moment: Moment) -> Ran {
-    context.write("state.json", state);
-    let shard = format!("{number}/{SHARDS}");
-    let args = ["--config", "config.json", "--catalog", "catalog.json", "--state", "state.json"];
-    let args = [&args[..], &["--shard", &shard, "--shard-plan", "shards.json"]].concat();
-    run(context, vec![command(context, "tap-zoho-crm", &args)], moment, &[0])
-}
-
-/// Runs every shard to its end, in any order, killed now and then and taken up again; `between` happens
-/// after each run. Answers how many were killed.
-fn round(
-    context: &TestContext,
-    mirrors: &mut [Mirror],
-    dice: &mut Dice,
-    kill: bool,
-    mut between: impl FnMut(),
-) -> u32 {
-    let (mut left, mut kills): (Vec<usize>, u32) = ((0..SHARDS).collect(), 0);
-    while !left.is_empty() {
-        let at = left.swap_remove(dice.below(left.len() as u64) as usize);
-        let killed_at = dice.below(6) + 1;
-        let when = if kill && dice.below(3) == 0 { Moment::Calls(killed_at) } else { Moment::Never };
-        let ran = run_shard(context, at + 1, &mirrors[at].state, when);
-        assert!(ran.killed || ran.good, "shard {}: {}", at + 1, ran.said);
-        mirrors[at].take(&ran.lines, if ran.killed { dice.below(2) as usize } else { 0 });
-        if ran.killed {
-            kills += 1;
-            left.push(at);
-        }
-        between();
-    }
-    kills
-}
-
-/// A first reading and an increment while rows are changed, inserted and deleted.
-fn shards_emit_what_one_process_would(method: &str, rows: u64, seed: u64) {
-    let context = divided(rows, method, &["Leads", "deleted_records"]);
-    let (mut dice, mut portion) = (Dice::new(seed), 0);
-    let mut mirrors: Vec<Mirror> = (0..SHARDS).map(|_| Mirror::default()).collect();
-    let mut kills = 0;
-    for _ in 0..2 {
-        kills += round(&context, &mut mirrors, &mut dice, true, || {
-            portion += 1;
-            let wish = json!({"module": "Leads", "seed": portion, "change": 25, "insert": 4, "delete": 4});
-            context.control("POST", "mutate", &wish);
-        });
-    }
-    assert!(kills > 0, "no run was hit");
-    for _ in 0..2 {
-        round(&context, &mut mirrors, &mut dice, false, || {});
-    }
-    let sizes: Vec<usize> = mirrors.iter().map(|mirror| mirror.rows.len()).collect();
-    assert!(sizes.iter().all(|size| *size as u64 > rows / 16), "{sizes:?}");
-    let mut all = Mirror::default();
-    for mirror in mirrors {
-        all.absorb(mirror);
-    }
-    all.equals(&context, method);
-}
 
 #[test]
 fn shards_emit_what_one_process_would_by_coql() {
-    shards_emit_what_one_process_would("coql", 4_000, 1);
+    shards_emit_what_one_process_would(Case { seed: 1, method: "coql", rows: 4_000, changes: 25 });
 }
 
 #[test]
 fn shards_emit_what_one_process_would_by_bulk_read() {
-    shards_emit_what_one_process_would("bulk_read", 4_000, 2);
+    shards_emit_what_one_process_would(Case { seed: 2, method: "bulk_read", rows: 4_000, changes: 25 });
 }
 
 #[test]
 fn shards_emit_what_one_process_would_by_the_records_api() {
-    shards_emit_what_one_process_would("records", 1_700, 3);
+    shards_emit_what_one_process_would(Case { seed: 3, method: "records", rows: 1_700, changes: 25 });
 }
 
 /// Records of a shard's first reading, by stream.

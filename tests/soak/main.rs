@@ -16,6 +16,7 @@ mod credits;
 mod killed;
 mod memory;
 mod reading;
+mod shards;
 
 use common::dice::Dice;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,10 +39,16 @@ impl Part {
 }
 
 fn parts() -> Vec<Part> {
-    [changes::parts(), claims::parts(), killed::parts(), memory::parts(), credits::parts(), reading::parts()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let subjects = [
+        changes::parts(),
+        claims::parts(),
+        killed::parts(),
+        memory::parts(),
+        credits::parts(),
+        reading::parts(),
+        shards::parts(),
+    ];
+    subjects.into_iter().flatten().collect()
 }
 
 fn seed() -> u64 {

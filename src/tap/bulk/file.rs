@@ -63,7 +63,9 @@ pub(in crate::tap) async fn fetch(
 ) -> Result<Option<ResultFile>, Error> {
     let mut again = true;
     loop {
-        let file = spool(context)?;
+        let spool = context.spool().await?;
+        let failed = |source| Error::File { path: spool.to_owned(), source };
+        let file = NamedTempFile::new_in(spool).map_err(failed)?;
         let download = context.client.bulk_read_download(&result.download_url, file.path(), rank);
         match context.call(download).await {
             Err(CallError::Failed(error)) if is_gone(&error) => return Ok(None),
@@ -86,12 +88,6 @@ pub(in crate::tap) async fn fetch(
             Err(Unsound::Rows(source)) => return Err(Error::Decode { stream: stream.to_owned(), source }),
         }
     }
-}
-
-fn spool(context: &Context) -> Result<NamedTempFile, Error> {
-    let dir = context.spool_dir();
-    let made = std::fs::create_dir_all(&dir).and_then(|()| NamedTempFile::new_in(&dir));
-    made.map_err(|source| Error::File { path: dir, source })
 }
 
 /// Why a file is not taken.

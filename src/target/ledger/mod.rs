@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
+use crate::zoho::private_file::make_folder;
 
 pub use known::{Fingerprints, Gone, Remembered, Seen};
 pub use runs::{Place, Reach};
@@ -152,7 +153,7 @@ impl Ledger {
     pub fn open(state_dir: &Path) -> Result<Self> {
         let folder = state_dir.join("target");
         let failed = |source| LedgerError::Folder { folder: folder.clone(), source };
-        std::fs::create_dir_all(folder.join("spool")).map_err(failed)?;
+        make_folder(&folder.join("spool")).map_err(failed)?;
         let lock = File::create(folder.join("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}

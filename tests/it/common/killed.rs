@@ -6,6 +6,7 @@ use super::dice::Dice;
 use super::process::{Moment, Ran, command, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 use zoho_crm_connector::emulator::Options;
 
 /// A consumer that keeps what stands before the STATE from which it goes on, and nothing else.
@@ -114,6 +115,11 @@ pub fn tap_survives(seed: u64, rows: u64, kills: u32, method: &str) -> Figures {
         warehouse.take(&ran.lines, 0);
     }
     warehouse.equals(&context, "Leads", &about);
+    if method == "bulk_read" {
+        let left = fs::read_dir(context.path("state/spool")).expect("a folder");
+        let left: Vec<_> = left.map(|entry| entry.expect("reads").file_name()).collect();
+        assert_eq!(left, ["lock"], "values as Zoho sent them are left, {about}");
+    }
     figures
 }
 

@@ -12,6 +12,7 @@ pub mod killed;
 pub mod mirror;
 pub mod pair;
 pub mod process;
+pub mod shards;
 pub mod snapshot;
 pub mod wide;
 pub mod zylker;
