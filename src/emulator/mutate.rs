@@ -29,6 +29,8 @@ pub struct Mutation {
     pub records: Vec<Map<String, Json>>,
     /// Rows to change: `Modified_Time` moves to now.
     pub change: usize,
+    /// Whether to change every row.
+    pub change_all: bool,
     /// Rows to add.
     pub insert: usize,
     /// Rows whose formulas and rollups come out otherwise; `Modified_Time` stays.
@@ -95,6 +97,9 @@ impl Mutation {
         let switches = app.switches();
         let mut work = Work::new(store, at, self.seed, now);
         let mut done = work.write_given(&self.records, &Rules::new(&switches, Zone::UTC, false))?;
+        if self.change_all {
+            done.changed.extend(work.all().into_iter().filter(|id| work.change_id(*id)).collect::<Vec<_>>());
+        }
         done.changed.extend((0..self.change).filter_map(|_| work.change()).collect::<Vec<_>>());
         done.inserted.extend((0..self.insert).map(|_| work.insert()).collect::<Vec<_>>());
         done.changed.extend((0..self.recompute).filter_map(|_| work.recompute()).collect::<Vec<_>>());
@@ -164,9 +169,17 @@ impl<'a> Work<'a> {
 
     pub(super) fn change(&mut self) -> Option<Id> {
         let id = self.some_row()?;
+        self.change_id(id).then_some(id)
+    }
+
+    fn all(&self) -> Vec<Id> {
+        self.store.view_at(self.at).rows().map(|row| row.id).collect()
+    }
+
+    fn change_id(&mut self, id: Id) -> bool {
         let value = Value::text(format!("changed {:x}", self.dice.below(1 << 32)));
         let changes = text_field(self.store, self.at).map(|place| (place, value));
-        self.store.update(self.at, id, changes.into_iter().collect(), self.stamp).then_some(id)
+        self.store.update(self.at, id, changes.into_iter().collect(), self.stamp)
     }
 
     /// A new row with every mandatory field filled.

@@ -2,10 +2,11 @@
 //! their end, what is remembered of each, and what of their records is to be remembered.
 
 use super::config::DeletedForm;
+use super::deletes::Bookmarks;
 use super::error::Error;
 use super::extract::Context;
 use super::keeper::{DELETED_AT, Keeper, Keeps};
-use super::memory::{Memory, StreamMemory};
+use super::memory::{Ids, Memory, StreamMemory};
 use super::plan::StreamPlan;
 use super::state::Bounds;
 use crate::protocol::schema::Property;
@@ -71,19 +72,32 @@ impl Context {
 
     /// Who remembers a stream's records as they go out; nobody if nothing of them is needed later.
     pub fn keeper(&self, plan: &StreamPlan) -> Result<Option<Keeper>, Error> {
-        let marks = self.config.deleted_records == DeletedForm::Mark;
-        let ids = self.reconciles(plan).then_some(0);
-        let hashed = self.refreshed(plan);
-        if !marks && ids.is_none() && hashed.is_empty() {
-            return Ok(None);
+        if !self.keeps(plan) {
+            return self.watcher(plan);
         }
-        self.made_keeper(plan, Keeps { marks, ids, hashed }).map(Some)
+        let (marks, hashed) = (self.config.deleted_records == DeletedForm::Mark, self.refreshed(plan));
+        let ids = if self.reconciles(plan) { Ids::Live(0) } else { Ids::Back };
+        self.made_keeper(plan, Keeps { marks, ids, hashed, ..Keeps::default() }).map(Some)
     }
 
-    /// Who remembers records that a follow-up pass writes at that time.
-    pub fn follow_up_keeper(&self, plan: &StreamPlan, at: i64) -> Result<Keeper, Error> {
+    /// Who remembers records that a follow-up pass writes at that time. What is noted of their ids counts
+    /// once the bookmark of the deletes has come as far; other passes leave it.
+    pub fn follow_up_keeper(&self, plan: &StreamPlan, ids: Ids, at: i64) -> Result<Keeper, Error> {
         let marks = self.config.deleted_records == DeletedForm::Mark;
-        self.made_keeper(plan, Keeps { marks, ids: Some(at), hashed: self.refreshed(plan) })
+        self.made_keeper(plan, Keeps { marks, ids, at, hashed: self.refreshed(plan), ..Keeps::default() })
+    }
+
+    /// Who takes note of rows that are back by themselves, where deletes were told of before: the next
+    /// delete of such a row is another one.
+    fn watcher(&self, plan: &StreamPlan) -> Result<Option<Keeper>, Error> {
+        if !Bookmarks::read(&self.state)?.modules.contains_key(&plan.module) {
+            return Ok(None);
+        }
+        let memory = self.memory(plan)?;
+        let gone = memory.gone()?;
+        let is_idle = gone.is_empty();
+        let keeps = Keeps { only: Some(gone), ..Keeps::default() };
+        Ok((!is_idle).then(|| Keeper::new(memory, keeps)))
     }
 
     fn made_keeper(&self, plan: &StreamPlan, keeps: Keeps) -> Result<Keeper, Error> {

@@ -2,11 +2,11 @@
 //! `_sdc_deleted_at`. Only streams that need one have a keeper.
 
 use super::error::Error;
-use super::memory::{Kept, StreamMemory};
+use super::memory::{Ids, Kept, StreamMemory};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The property that says since when a record is deleted.
 pub const DELETED_AT: &str = "_sdc_deleted_at";
@@ -19,10 +19,14 @@ const AT_ONCE: usize = 1_000;
 pub struct Keeps {
     /// `_sdc_deleted_at: null` is added, and the record kept.
     pub marks: bool,
-    /// That the id is live; with the time of the follow-up pass that found it, if one did.
-    pub ids: Option<i64>,
+    /// What is noted of its id.
+    pub ids: Ids,
+    /// The time of the follow-up pass that writes it, or 0.
+    pub at: i64,
     /// The columns whose hash is kept.
     pub hashed: Vec<String>,
+    /// Only these ids are of interest: they were deleted, and a row shows that they are not.
+    pub only: Option<HashSet<String>>,
 }
 
 /// Looks at the records of one stream as they go out.
@@ -44,6 +48,9 @@ impl Keeper {
     /// When memory cannot be used.
     pub fn see(&mut self, start: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         let record = std::str::from_utf8(&out[start..]).expect("the codec writes UTF-8");
+        if self.keeps.only.as_ref().is_some_and(|only| !only.contains(id_in(record))) {
+            return Ok(());
+        }
         let hashed = &self.keeps.hashed;
         self.pending.push(Kept {
             id: id_in(record).to_owned(),
@@ -63,7 +70,7 @@ impl Keeper {
     /// When memory cannot be used.
     pub fn flush(&mut self) -> Result<(), Error> {
         if !self.pending.is_empty() {
-            self.memory.keep(&self.pending, self.keeps.ids)?;
+            self.memory.keep(&self.pending, self.keeps.ids, self.keeps.at)?;
             self.pending.clear();
         }
         Ok(())

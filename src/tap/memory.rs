@@ -116,6 +116,18 @@ pub struct Kept {
     pub hash: Option<u64>,
 }
 
+/// What rows that went out say of their ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ids {
+    /// Nothing: others are about to find out.
+    Leave,
+    /// That nothing is left of a delete that was remembered.
+    #[default]
+    Back,
+    /// That they are live, as of the pass at that time, or 0.
+    Live(i64),
+}
+
 /// An id that is known to be deleted, or whose last change may not have been heard of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -222,12 +234,11 @@ impl Memory {
 }
 
 impl StreamMemory {
-    /// Remembers rows that went out. `ids`: also that they are live, since the follow-up pass at that
-    /// time, or 0; without it nothing is left of a delete that was remembered.
+    /// Remembers rows that went out, their hashes as of the pass at `at`, or 0.
     ///
     /// # Errors
     /// When the database cannot be used, or an id is no number.
-    pub fn keep(&self, rows: &[Kept], ids: Option<i64>) -> Result<()> {
+    pub fn keep(&self, rows: &[Kept], ids: Ids, at: i64) -> Result<()> {
         self.memory.transact(|tx| {
             let mut live = tx.prepare_cached("INSERT OR REPLACE INTO ids VALUES (?1, ?2, NULL, ?3)")?;
             let mut found = tx.prepare_cached("DELETE FROM ids WHERE lane = ?1 AND id = ?2")?;
@@ -236,14 +247,15 @@ impl StreamMemory {
             for row in rows {
                 let id = number(&row.id)?;
                 match ids {
-                    Some(at) => live.execute(params![self.lane, id, at])?,
-                    None => found.execute(params![self.lane, id])?,
+                    Ids::Leave => 0,
+                    Ids::Back => found.execute(params![self.lane, id])?,
+                    Ids::Live(at) => live.execute(params![self.lane, id, at])?,
                 };
                 if let Some(text) = &row.record {
                     record.execute(params![self.lane, id, text])?;
                 }
                 if let Some(value) = row.hash {
-                    hash.execute(params![self.lane, id, value.cast_signed(), ids.unwrap_or(0)])?;
+                    hash.execute(params![self.lane, id, value.cast_signed(), at])?;
                 }
             }
             Ok(())
@@ -347,6 +359,17 @@ impl StreamMemory {
         Ok(known.collect::<std::result::Result<_, _>>()?)
     }
 
+    /// The ids that are remembered as deleted.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn gone(&self) -> Result<HashSet<String>> {
+        let db = self.memory.db();
+        let mut query = db.prepare_cached("SELECT id FROM ids WHERE lane = ?1 AND gone IS NOT NULL")?;
+        let ids = query.query_map([self.lane], |row| Ok(name(row.get(0)?)))?;
+        Ok(ids.collect::<std::result::Result<_, _>>()?)
+    }
+
     /// Forgets what nobody can need any more: deletes before `listed` that `heard` covers, and, unless
     /// the live ids are kept, ids that are live again.
     ///
@@ -428,7 +451,7 @@ mod tests {
     #[test]
     fn rows_are_remembered_from_one_run_to_the_next() {
         let (folder, stream) = memory();
-        stream.keep(&[kept("1"), kept("18446744073709551615")], Some(0)).expect("keeps");
+        stream.keep(&[kept("1"), kept("18446744073709551615")], Ids::Live(0), 0).expect("keeps");
         let again =
             Memory::open(folder.path(), "me").and_then(|memory| memory.stream("Leads")).expect("opens");
         assert!(!again.fresh);
@@ -438,7 +461,7 @@ mod tests {
         let other =
             Memory::open(folder.path(), "other").and_then(|memory| memory.stream("Leads")).expect("opens");
         assert!(other.fresh && other.record("1").expect("reads").is_none());
-        assert!(again.keep(&[kept("x")], None).is_err(), "no id of Zoho's");
+        assert!(again.keep(&[kept("x")], Ids::Back, 0).is_err(), "no id of Zoho's");
     }
 
     #[test]
@@ -455,7 +478,7 @@ mod tests {
         assert_eq!(ids(99), ["1", "2"]);
         stream.tidy(60, 100, false).expect("tidies");
         assert_eq!(ids(99), [""; 0]);
-        stream.keep(&[kept("3")], Some(100)).expect("keeps");
+        stream.keep(&[kept("3")], Ids::Live(100), 100).expect("keeps");
         assert_eq!(stream.hash("3", 99).expect("reads"), None);
         assert_eq!(stream.hash("3", 100).expect("reads"), Some(u64::MAX));
     }
@@ -471,7 +494,9 @@ mod tests {
         };
         stream.columns(&columns(&[("id", "Id"), ("A", "Text"), ("B", "Decimal")])).expect("notes");
         let record = r#"{"id":"1","A":"secret","B":12345678901234567890.123456789}"#.to_owned();
-        stream.keep(&[Kept { id: "1".into(), record: Some(record), hash: None }], None).expect("keeps");
+        stream
+            .keep(&[Kept { id: "1".into(), record: Some(record), hash: None }], Ids::Back, 0)
+            .expect("keeps");
         stream.columns(&columns(&[("id", "Id"), ("A", "Text masked"), ("B", "Decimal")])).expect("notes");
         let left = stream.record("1").expect("reads").expect("is kept");
         assert_eq!(left, r#"{"id":"1","B":12345678901234567890.123456789}"#, "and numbers keep their digits");
@@ -480,7 +505,7 @@ mod tests {
     #[test]
     fn id_sets_are_compared() {
         let (_folder, stream) = memory();
-        stream.keep(&[kept("1"), kept("2"), kept("3")], Some(0)).expect("keeps");
+        stream.keep(&[kept("1"), kept("2"), kept("3")], Ids::Live(0), 0).expect("keeps");
         stream.found([("3", Some(5))], 9).expect("keeps");
         let difference = stream.difference(&["2".into(), "3".into(), "4".into()]).expect("compares");
         let expected = Difference { live: 2, missing: vec!["1".into()], new: vec!["3".into(), "4".into()] };

@@ -7,6 +7,7 @@ use super::by_id;
 use super::error::Error;
 use super::extract::Context;
 use super::keeper::{hash_of, id_in};
+use super::memory::Ids;
 use super::output::Output;
 use super::plan::StreamPlan;
 use super::reader;
@@ -74,7 +75,7 @@ async fn module(
         let mut again = output.stream(&plan.tap_stream_id, &plan.stream);
         let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
         again.begin(&plan.schema, &["id".to_owned()], &cursor)?;
-        again.keep(Some(context.follow_up_keeper(plan, until.timestamp())?));
+        again.keep(Some(context.follow_up_keeper(plan, Ids::Leave, until.timestamp())?));
         let read = by_id::rows(context, plan, &changed, Some(rows), &mut again).await;
         let closed = again.close();
         read?;

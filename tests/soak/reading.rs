@@ -114,7 +114,7 @@ fn one_second(seed: u64) -> String {
         });
         let mut warehouse = Warehouse::default();
         read(&context, &mut warehouse, method);
-        let wish = json!({"module": "Leads", "seed": seed, "change": ROWS * 20, "modified_time": "2026-09-21T14:13:25Z"});
+        let wish = json!({"module": "Leads", "seed": seed, "change_all": true, "modified_time": "2026-09-21T14:13:25Z"});
         context.control("POST", "mutate", &wish);
         let ran = read(&context, &mut warehouse, method);
         assert!(ran.lines.len() as u64 >= ROWS, "{method}: {} lines", ran.lines.len());

@@ -8,7 +8,7 @@ use crate::tap::config::DeletedForm;
 use crate::tap::error::Error;
 use crate::tap::extract::Context;
 use crate::tap::keeper::{DELETED_AT, marked};
-use crate::tap::memory::{Known, StreamMemory};
+use crate::tap::memory::{Ids, Known, StreamMemory};
 use crate::tap::output::{Output, StreamOutput};
 use crate::tap::plan::StreamPlan;
 use crate::tap::state::text;
@@ -171,7 +171,8 @@ impl<'a> Pass<'a> {
             let mut rows = self.deletes.shared().stream(&plan.tap_stream_id, &plan.stream);
             let cursor: Vec<String> = plan.replication_key.iter().cloned().collect();
             rows.begin(&plan.schema, &["id".to_owned()], &cursor)?;
-            rows.keep(Some(self.context.follow_up_keeper(plan, self.until.timestamp())?));
+            let at = self.until.timestamp();
+            rows.keep(Some(self.context.follow_up_keeper(plan, Ids::Live(at), at)?));
             rows.extracted_at(&text(self.context.server_time()));
             self.rows = Some(rows);
         }

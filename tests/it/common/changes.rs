@@ -22,6 +22,9 @@ pub struct Mirror {
     /// The last record of each live id.
     pub rows: BTreeMap<String, String>,
     fields: Vec<String>,
+    /// What every run told of each id, for a failure.
+    told: BTreeMap<String, Vec<String>>,
+    runs: u32,
     /// From where it goes on.
     pub state: Value,
 }
@@ -29,9 +32,14 @@ pub struct Mirror {
 impl Mirror {
     /// Takes what a run left, up to the last STATE but `back`; without such a STATE, nothing.
     pub fn take(&mut self, lines: &[String], back: usize) {
+        self.runs += 1;
         let is_state = |at: &usize| lines[*at].starts_with("{\"type\":\"STATE\"");
-        let Some(end) = (0..lines.len()).rev().filter(is_state).nth(back) else { return };
-        for line in &lines[..=end] {
+        let end = (0..lines.len()).rev().filter(is_state).nth(back).map_or(0, |at| at + 1);
+        for line in &lines[end..] {
+            self.note(line, "not taken");
+        }
+        for line in &lines[..end] {
+            self.note(line, "taken");
             let mut message: Value = serde_json::from_str(line).expect("a message");
             match (message["type"].as_str(), message["stream"].as_str()) {
                 (Some("STATE"), _) => self.state = message["value"].take(),
@@ -43,6 +51,16 @@ impl Mirror {
                 (Some("RECORD"), Some(MODULE)) => self.record(message["record"].take()),
                 _ => {}
             }
+        }
+    }
+
+    fn note(&mut self, line: &str, what: &str) {
+        let message: Value = serde_json::from_str(line).expect("a message");
+        if let Some(id) = message["record"]["id"].as_str() {
+            let stream = message["stream"].as_str().expect("a stream");
+            let times = ["Modified_Time", "deleted_time", DELETED_AT].map(|name| &message["record"][name]);
+            let told = format!("run {}: {stream} {times:?} {what}", self.runs);
+            self.told.entry(id.to_owned()).or_default().push(told);
         }
     }
 
@@ -77,7 +95,13 @@ impl Mirror {
             truth.iter().map(|row| (id(row).as_str().expect("an id").to_owned(), row)).collect();
         let missing: Vec<_> = truth.keys().filter(|id| !self.rows.contains_key(*id)).collect();
         let extra: Vec<_> = self.rows.keys().filter(|id| !truth.contains_key(*id)).collect();
-        assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, too many {extra:?}, {about}");
+        let told: Vec<_> =
+            missing.iter().chain(&extra).filter_map(|id| Some(self.told.get(*id)?.join("\n  "))).collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "missing {missing:?}, too many {extra:?}, {about}; of them was told:\n  {}",
+            told.join("\n\n  ")
+        );
         for (id, row) in truth {
             assert_eq!(self.rows.get(&id), Some(row), "{about}");
         }
