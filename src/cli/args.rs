@@ -36,6 +36,9 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// LOG messages on stdout: Airbyte's programs always log so, and others never.
+    #[value(skip)]
+    Airbyte,
 }
 
 /// What `--test` tries.
@@ -336,7 +339,7 @@ pub struct DemoArgs {
 }
 
 /// In the words of [`crate::diagnostic::ExitStatus`] and of README; a test compares them.
-const EXIT_CODES: &str = "\
+pub const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   1   done, but more rows were rejected than `max_rejected` allows

@@ -1,9 +1,10 @@
-//! Logs to stderr: lines for people or JSON for programs.
+//! Logs to stderr: lines for people or JSON for programs. Under Airbyte: LOG messages to stdout.
 
 use super::args::{LogFormat, LogLevel};
 use super::log_choice::LogChoice;
 use super::progress::Screen;
 use super::structured::Line;
+use crate::protocol::airbyte::message;
 use serde_json::{Map, Value};
 use std::fmt as text;
 use tracing::field::{Field, Visit};
@@ -31,6 +32,7 @@ pub fn init(choice: &LogChoice, screen: &Screen) {
     let layer = match choice.format {
         LogFormat::Text => layer.event_format(Words).boxed(),
         LogFormat::Json => layer.event_format(Json { program: choice.program }).boxed(),
+        LogFormat::Airbyte => layer.event_format(Airbyte).boxed(),
     };
     // A second call in one process (tests) keeps the first one's choice.
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().ok();
@@ -59,19 +61,27 @@ where
             Level::INFO => "",
             Level::DEBUG | Level::TRACE => "debug: ",
         })?;
-        if let Some(stream) = &said.stream {
-            write!(out, "{stream}: ")?;
-        }
-        out.write_str(&said.message)?;
-        for (at, (name, value)) in said.facts.iter().enumerate() {
-            let before = if at == 0 { " (" } else { ", " };
-            let name = name.replace('_', " ");
-            match value {
-                Value::String(value) => write!(out, "{before}{name} {value}")?,
-                value => write!(out, "{before}{name} {value}")?,
-            }
-        }
-        writeln!(out, "{}", if said.facts.is_empty() { "" } else { ")" })
+        writeln!(out, "{}", said.words())
+    }
+}
+
+/// A LOG message of Airbyte, with the words for people.
+struct Airbyte;
+
+impl<S, N> FormatEvent<S, N> for Airbyte
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> text::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARN",
+            Level::INFO => "INFO",
+            Level::DEBUG => "DEBUG",
+            Level::TRACE => "TRACE",
+        };
+        writeln!(out, "{}", message::log(level, &Said::of(event).words()))
     }
 }
 
@@ -120,6 +130,19 @@ impl Said {
         let mut said = Self::default();
         event.record(&mut said);
         said
+    }
+
+    /// The stream, the message and the facts.
+    fn words(&self) -> String {
+        let mut words = self.stream.as_ref().map(|stream| format!("{stream}: ")).unwrap_or_default();
+        words.push_str(&self.message);
+        for (at, (name, value)) in self.facts.iter().enumerate() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let before = if at == 0 { " (" } else { ", " };
+            words.push_str(&format!("{before}{} {value}", name.replace('_', " ")));
+        }
+        words.push_str(if self.facts.is_empty() { "" } else { ")" });
+        words
     }
 
     fn note(&mut self, name: &str, value: Value) {

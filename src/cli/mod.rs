@@ -1,8 +1,9 @@
-//! The three command lines: what was typed, what it means, what is run.
+//! The command lines: what was typed, what it means, what is run.
 //!
 //! The only part that reads arguments, environment and config files, and that chooses the exit code.
 
 mod about;
+mod airbyte;
 mod args;
 #[cfg(feature = "emulator")]
 mod demo;
@@ -27,4 +28,4 @@ mod structured;
 mod tap;
 mod target;
 
-pub use run::{operator_main, tap_main, target_main};
+pub use run::{operator_main, source_main, tap_main, target_main};

@@ -1,9 +1,12 @@
-//! What people see while a run goes on: bars on a terminal, nothing but the log elsewhere.
+//! What people see while a run goes on: bars on a terminal, nothing but the log elsewhere. Under Airbyte
+//! all of it is messages on stdout.
 
 use super::args::LogFormat;
 use super::log_choice::LogChoice;
 use super::structured::Line;
 use crate::diagnostic::{Diagnostic, Report, causes, thousands};
+use crate::protocol::airbyte::message as airbyte;
+use crate::protocol::writer::MessageWriter;
 use crate::tap::output::Observer;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::collections::HashMap;
@@ -16,41 +19,53 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Screen {
     bars: MultiProgress,
-    /// Name of the program, where every line is a JSON object.
-    structured: Option<&'static str>,
+    form: LogFormat,
+    /// Name of the program, which structured lines carry.
+    program: &'static str,
 }
 
 impl Screen {
     /// The screen; bars are drawn only on a terminal and beside text.
     pub fn new(choice: &LogChoice) -> Self {
-        let structured = (choice.format == LogFormat::Json).then_some(choice.program);
-        let drawn = io::stderr().is_terminal() && structured.is_none();
+        let drawn = io::stderr().is_terminal() && choice.format == LogFormat::Text;
         let target = if drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target), structured }
+        Self { bars: MultiProgress::with_draw_target(target), form: choice.format, program: choice.program }
     }
 
     /// Writes a whole text, with bars out of the way; among JSON lines it is one of them. Nobody is
     /// left to tell when stderr fails.
     pub fn say(&self, text: &str) {
-        match self.structured {
-            Some(program) => self.line(&Line::new("info", text).text(program)),
-            None => self.line(text),
+        match self.form {
+            LogFormat::Text => self.line(text),
+            LogFormat::Json => self.line(&Line::new("info", text).text(self.program)),
+            LogFormat::Airbyte => self.line(&airbyte::log("INFO", text).to_string()),
         }
     }
 
     /// The last words of a failed run: one line at level CRITICAL among JSON lines, since callers
-    /// look for it (Singer, "Best practices").
+    /// look for it (Singer, "Best practices"). Airbyte wants a TRACE.
     pub fn fail(&self, error: &dyn Diagnostic, exit_code: u8) {
-        let Some(program) = self.structured else { return self.line(&Report(error).to_string()) };
+        match self.form {
+            LogFormat::Text => return self.line(&Report(error).to_string()),
+            LogFormat::Airbyte => {
+                let now = chrono::Utc::now().timestamp_millis();
+                return self.line(&airbyte::error(error, None, now).to_string());
+            }
+            LogFormat::Json => {}
+        }
         let message = error.to_string();
         let mut line = Line::new("critical", &message);
         line.extra.insert("causes".into(), causes(error).collect());
         line.extra.insert("hint".into(), error.hint().into());
         line.extra.insert("exit_code".into(), exit_code.into());
-        self.line(&line.text(program));
+        self.line(&line.text(self.program));
     }
 
     fn line(&self, text: &str) {
+        if self.form == LogFormat::Airbyte {
+            MessageWriter::new(io::stdout()).document(text).ok();
+            return;
+        }
         self.bars.suspend(|| {
             let mut stderr = io::stderr().lock();
             writeln!(stderr, "{text}").ok();
@@ -60,6 +75,11 @@ impl Screen {
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.form == LogFormat::Airbyte {
+            // Whole lines, so that none gets between those of a message.
+            MessageWriter::new(io::stdout()).document(String::from_utf8_lossy(bytes).trim_end()).ok();
+            return Ok(bytes.len());
+        }
         self.bars.suspend(|| io::stderr().lock().write_all(bytes))?;
         Ok(bytes.len())
     }

@@ -1,5 +1,6 @@
 //! Runs one command: signals, exit code, the last words on stderr.
 
+use super::airbyte::{self, SourceArgs};
 use super::args::{LogArgs, OperatorArgs, TapArgs, TargetArgs};
 use super::log_choice::LogChoice;
 use super::progress::Screen;
@@ -40,13 +41,25 @@ pub fn target_main() -> ExitCode {
     }
 }
 
-/// Runs `zoho-crm`, which is also the tap or the target when it is called by their name: an image with
+/// Runs `source-zoho-crm`.
+pub fn source_main() -> ExitCode {
+    match SourceArgs::try_parse() {
+        Ok(args) => {
+            let choice = log_choice("source-zoho-crm", &airbyte::log_args(args.log_level));
+            run(&choice, |screen, shutdown| airbyte::source(args, screen, shutdown))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `zoho-crm`, which is also any of the others when it is called by their name: an image with
 /// links holds the code once.
 pub fn operator_main() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     match called.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()) {
         Some("tap-zoho-crm") => return tap_main(),
         Some("target-zoho-crm") => return target_main(),
+        Some("source-zoho-crm") => return source_main(),
         _ => {}
     }
     match OperatorArgs::try_parse() {

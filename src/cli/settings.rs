@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::zoho::Connection;
 use crate::zoho::api::org::Edition;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +23,11 @@ pub enum Program {
     Target,
     /// `zoho-crm`, which takes the settings of either.
     Operator,
+    /// `source-zoho-crm`.
+    Source,
+    /// `destination-zoho-crm`.
+    #[allow(dead_code, reason = "its program follows")]
+    Destination,
 }
 
 /// Keys that platforms add to the settings of any connector: passed over.
@@ -46,6 +51,22 @@ const PLATFORM_KEYS: [&str; 14] = [
 const CONNECTION: &str = include_str!("../../schemas/connection.config.json");
 const TAP: &str = include_str!("../../schemas/tap.config.json");
 const TARGET: &str = include_str!("../../schemas/target.config.json");
+const SOURCE: &str = include_str!("../../schemas/source.config.json");
+const DESTINATION: &str = include_str!("../../schemas/destination.config.json");
+
+/// Settings that mean nothing under Airbyte: its programs measure in their own way, have no messages for
+/// them, write nothing else to stdout, or would need a folder that is kept between runs.
+const NOT_FOR_AIRBYTE: [&str; 9] = [
+    "activate_version",
+    "deleted_records",
+    "discover",
+    "ignore_own_writes",
+    "metrics",
+    "reconcile",
+    "refresh",
+    "replay_states",
+    "results",
+];
 
 impl Program {
     /// The JSON Schema of all its settings: those of the connection and its own.
@@ -54,14 +75,37 @@ impl Program {
             Self::Tap => &[CONNECTION, TAP],
             Self::Target => &[CONNECTION, TARGET],
             Self::Operator => &[CONNECTION, TAP, TARGET],
+            Self::Source => &[CONNECTION, TAP, SOURCE],
+            Self::Destination => &[CONNECTION, TARGET, DESTINATION],
         };
         let parts =
             parts.iter().map(|part| serde_json::from_str::<Value>(part).expect("the schemas are JSON"));
-        let mut whole = parts.reduce(merge_schemas).expect("there is a part");
+        let mut whole = parts.reduce(|first, second| self.merge(first, second)).expect("there is a part");
         whole["description"] =
             format!("Every setting of {}.", whole["title"].as_str().unwrap_or_default()).into();
         whole["additionalProperties"] = (self == Self::Operator).into();
+        if let (true, Some(properties)) = (self.is_airbyte(), whole["properties"].as_object_mut()) {
+            properties.retain(|key, _| !NOT_FOR_AIRBYTE.contains(&key.as_str()));
+        }
         whole
+    }
+
+    /// The second schema's title, and the properties of both. The tool that takes the settings of either
+    /// program does not check what means something else to each; elsewhere the more particular one holds.
+    fn merge(self, mut first: Value, mut second: Value) -> Value {
+        first["title"] = second["title"].take();
+        for key in ["$defs", "properties"] {
+            let Some(Value::Object(more)) = second.get_mut(key).map(Value::take) else { continue };
+            for (name, schema) in more {
+                let is_open = self == Self::Operator && first[key].get(&name).is_some();
+                first[key][&name] = if is_open { Value::Bool(true) } else { schema };
+            }
+        }
+        first
+    }
+
+    fn is_airbyte(self) -> bool {
+        matches!(self, Self::Source | Self::Destination)
     }
 
     /// Where every key is explained.
@@ -69,6 +113,8 @@ impl Program {
         match self {
             Self::Tap | Self::Operator => "`tap-zoho-crm --about=markdown` explains every key",
             Self::Target => "`target-zoho-crm --about=markdown` explains every key",
+            Self::Source => "`source-zoho-crm spec` explains every key",
+            Self::Destination => "`destination-zoho-crm spec` explains every key",
         }
     }
 
@@ -77,23 +123,9 @@ impl Program {
         match self {
             Self::Tap => "TAP_ZOHO_CRM_",
             Self::Target => "TARGET_ZOHO_CRM_",
-            Self::Operator => "ZOHO_CRM_",
+            Self::Operator | Self::Source | Self::Destination => "ZOHO_CRM_",
         }
     }
-}
-
-/// The second schema's title, and the properties of both. The tool that takes the settings of either
-/// program does not check `streams`, which means something else to each.
-fn merge_schemas(mut first: Value, mut second: Value) -> Value {
-    first["title"] = second["title"].take();
-    for key in ["$defs", "properties"] {
-        let Some(Value::Object(more)) = second.get_mut(key).map(Value::take) else { continue };
-        for (name, schema) in more {
-            let both = first[key].get(&name).is_some();
-            first[key][&name] = if both { Value::Bool(true) } else { schema };
-        }
-    }
-    first
 }
 
 /// Checked settings of a program.
@@ -101,6 +133,8 @@ fn merge_schemas(mut first: Value, mut second: Value) -> Value {
 pub struct Settings {
     program: Program,
     whole: Map<String, Value>,
+    /// As they stood in the last file.
+    given: Map<String, Value>,
     /// Which file each key came from, for messages.
     origins: HashMap<String, String>,
     last_origin: String,
@@ -120,7 +154,8 @@ impl Settings {
         }
         let schema = program.schema();
         let last_origin = configs.last().map(|path| path.display().to_string()).unwrap_or_default();
-        let mut loaded = Self { program, whole: Map::new(), origins: HashMap::new(), last_origin };
+        let mut loaded =
+            Self { program, whole: Map::new(), given: Map::new(), origins: HashMap::new(), last_origin };
         for path in configs {
             let (settings, by_hand) = match path.to_str() {
                 Some("ENV") => (from_environment(program, &schema)?, false),
@@ -134,6 +169,43 @@ impl Settings {
         }
         loaded.check(&schema)?;
         Ok(loaded)
+    }
+
+    /// Reads the file that a platform made of what a form holds: nulls are absent, texts of JSON stand for
+    /// what a form cannot show, nothing is taken from the environment, and keys of others are passed over.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a value is not what the schema allows.
+    pub fn from_platform(program: Program, path: &Path) -> Result<Self, SettingsError> {
+        let schema = program.schema();
+        let origin = path.display().to_string();
+        let given = object(path, files::json(path)?)?;
+        let value = |key: &str, value: &Value| match value {
+            Value::String(text) => typed(&schema["properties"][key], text.clone()),
+            other => without_nulls(other),
+        };
+        let there = given.iter().filter(|(_, value)| !value.is_null() && **value != json!(""));
+        let whole: Map<_, _> = there.map(|(key, found)| (key.clone(), value(key, found))).collect();
+        let (origins, last_origin) = (HashMap::new(), origin.clone());
+        if let Some(key) = NOT_FOR_AIRBYTE.into_iter().find(|key| whole.contains_key(*key)) {
+            let what =
+                format!("/{key}: it is a setting of the Singer programs and means nothing under Airbyte");
+            return Err(SettingsError::Invalid { origin, what, hint: Some(program.explained().to_owned()) });
+        }
+        let whole = known_keys(whole, &schema, program, &origin, false)?;
+        let loaded = Self { program, whole, given, origins, last_origin };
+        loaded.check(&schema)?;
+        Ok(loaded)
+    }
+
+    /// What the last file held, word for word.
+    pub fn given(&self) -> &Map<String, Value> {
+        &self.given
+    }
+
+    /// Whether a setting is on.
+    pub fn flag(&self, key: &str) -> bool {
+        self.whole.get(key).and_then(Value::as_bool).unwrap_or_default()
     }
 
     fn check(&self, schema: &Value) -> Result<(), SettingsError> {
@@ -263,19 +335,33 @@ fn default_state_dir() -> PathBuf {
 
 fn from_file(path: &Path) -> Result<Map<String, Value>, SettingsError> {
     let origin = path.display().to_string();
-    match files::json(path)? {
-        Value::Object(mut settings) => {
-            for (key, value) in &mut settings {
-                substitute(value, &format!("/{key}"), &origin)?;
-            }
-            Ok(settings)
-        }
+    let mut settings = object(path, files::json(path)?)?;
+    for (key, value) in &mut settings {
+        substitute(value, &format!("/{key}"), &origin)?;
+    }
+    Ok(settings)
+}
+
+fn object(path: &Path, document: Value) -> Result<Map<String, Value>, SettingsError> {
+    match document {
+        Value::Object(settings) => Ok(settings),
         other => {
             // What stands there may be a secret, so it is not shown.
             let kind = if other.is_array() { "a list" } else { "a single value" };
             let what = format!("settings are an object of keys and values, and this is {kind}");
-            Err(SettingsError::Invalid { origin, what, hint: None })
+            Err(SettingsError::Invalid { origin: path.display().to_string(), what, hint: None })
         }
+    }
+}
+
+/// A value without the nulls that a form leaves in objects.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(entries) => {
+            let there = entries.iter().filter(|(_, value)| !value.is_null());
+            there.map(|(key, value)| (key.clone(), without_nulls(value))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
     }
 }
 
@@ -390,7 +476,9 @@ mod tests {
 
     #[test]
     fn every_schema_is_valid_and_every_property_explained() {
-        for program in [Program::Tap, Program::Target, Program::Operator] {
+        for program in
+            [Program::Tap, Program::Target, Program::Operator, Program::Source, Program::Destination]
+        {
             let schema = program.schema();
             assert!(jsonschema::meta::is_valid(&schema), "{program:?}");
             for (key, property) in schema["properties"].as_object().expect("has properties") {

@@ -61,7 +61,8 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     let shown = TapProgress::new(screen.clone());
     let metrics = settings.metrics();
     let observer: Arc<dyn Observer> = if metrics { Measured::new(shown) } else { shown };
-    let sync = Sync { client, config, state_dir, out: stdout(), observer, shutdown };
+    let edge = Box::new(MessageWriter::new(stdout()));
+    let sync = Sync { client, config, state_dir, edge, observer, shutdown };
     let (summary, ended) = sync.run(&catalog, state).await;
     if metrics {
         metrics::count("http_request_count", summary.usage.calls, json!({}));

@@ -38,6 +38,9 @@ pub struct CatalogEntry {
     /// What is known and what was chosen, of the stream and of each property.
     #[serde(default)]
     pub metadata: Vec<MetadataEntry>,
+    /// Whether what the schema does not list is deselected; a Singer catalog has marks for that.
+    #[serde(skip)]
+    pub is_closed: bool,
 }
 
 /// Metadata of the stream (empty breadcrumb) or of a property (`["properties", name]`).
@@ -131,6 +134,7 @@ impl CatalogEntry {
             Some("automatic") => return true,
             Some("unsupported") => return false,
             _ if self.key_properties.iter().any(|key| key == property) => return true,
+            _ if self.is_closed && self.schema["properties"].get(property).is_none() => return false,
             _ => {}
         }
         let schema_mark = || self.schema.get("properties")?.get(property)?.get("selected")?.as_bool();

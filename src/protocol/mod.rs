@@ -1,8 +1,11 @@
-//! The words of Singer: messages, catalog, schema, state. Knows nothing of Zoho.
+//! The words of Singer and of Airbyte: messages, catalog, schema, state. Knows nothing of Zoho.
 //!
-//! Follows the Singer specification 0.3.0 and what the Meltano SDK made of it.
+//! Follows the Singer specification 0.3.0 and what the Meltano SDK made of it; [`airbyte`] follows the
+//! Airbyte protocol. A sync speaks through [`edge::Edge`], which both implement.
 
+pub mod airbyte;
 pub mod catalog;
+pub mod edge;
 pub mod message;
 pub mod reader;
 pub mod schema;

@@ -4,6 +4,7 @@
 //! [`WriteError::Closed`]: the run ends quietly, since nobody is left to read a complaint.
 
 use crate::diagnostic::{Diagnostic, ErrorClass};
+use chrono::DateTime;
 use serde_json::Value;
 use std::io::{self, Write};
 
@@ -43,6 +44,11 @@ impl<W: Write> MessageWriter<W> {
     /// A writer on `out`, which need not buffer by itself.
     pub fn new(out: W) -> Self {
         Self { out, buffer: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn out(&self) -> &W {
+        &self.out
     }
 
     /// SCHEMA. `key_properties` is always there, `[]` when the stream has no key.
@@ -112,7 +118,7 @@ impl<W: Write> MessageWriter<W> {
         Ok(self.out.flush()?)
     }
 
-    fn line(&mut self, message: &Value) -> Result<(), WriteError> {
+    pub(super) fn line(&mut self, message: &Value) -> Result<(), WriteError> {
         serde_json::to_writer(&mut self.buffer, message).map_err(|error| WriteError::Io(error.into()))?;
         self.buffer.push(b'\n');
         Ok(())
@@ -125,9 +131,20 @@ impl<W: Write> MessageWriter<W> {
     }
 }
 
+/// What stands around a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Frame {
+    /// `{"type":"RECORD","stream":…,"record":…,"time_extracted":…}`
+    #[default]
+    Singer,
+    /// `{"type":"RECORD","record":{"stream":…,"data":…,"emitted_at":…}}`
+    Airbyte,
+}
+
 /// RECORD lines of one stream, gathered before they go out together: whole lines only.
 #[derive(Debug, Default)]
 pub struct RecordLines {
+    frame: Frame,
     bytes: Vec<u8>,
     before: Vec<u8>,
     after: Vec<u8>,
@@ -139,6 +156,11 @@ impl RecordLines {
     /// without privilege, since several streams gather at once.
     const BLOCK_BYTES: usize = 256 * 1024;
 
+    /// No lines yet, each of this form.
+    pub fn new(frame: Frame) -> Self {
+        Self { frame, ..Self::default() }
+    }
+
     /// Sets the version that the records of every [`head`](Self::head) from now on carry.
     pub fn version(&mut self, version: i64) {
         self.version = Some(version);
@@ -146,9 +168,24 @@ impl RecordLines {
 
     /// Sets what stands around the records that follow; `time_extracted` is an RFC 3339 instant.
     pub fn head(&mut self, stream: &str, time_extracted: &str) {
-        let version = self.version.map(|version| format!(",\"version\":{version}")).unwrap_or_default();
-        self.before = format!("{{\"type\":\"RECORD\",\"stream\":{},\"record\":", Value::from(stream)).into();
-        self.after = format!("{version},\"time_extracted\":{}}}\n", Value::from(time_extracted)).into();
+        let stream = Value::from(stream);
+        (self.before, self.after) = match self.frame {
+            Frame::Singer => {
+                let version =
+                    self.version.map(|version| format!(",\"version\":{version}")).unwrap_or_default();
+                (
+                    format!("{{\"type\":\"RECORD\",\"stream\":{stream},\"record\":").into(),
+                    format!("{version},\"time_extracted\":{}}}\n", Value::from(time_extracted)).into(),
+                )
+            }
+            Frame::Airbyte => {
+                let instant = DateTime::parse_from_rfc3339(time_extracted).unwrap_or_default();
+                (
+                    format!("{{\"type\":\"RECORD\",\"record\":{{\"stream\":{stream},\"data\":").into(),
+                    format!(",\"emitted_at\":{}}}}}\n", instant.timestamp_millis()).into(),
+                )
+            }
+        };
     }
 
     /// Adds one record; `json` appends exactly one JSON object.
@@ -199,6 +236,17 @@ mod tests {
             "{\"type\":\"RECORD\",\"stream\":\"Le\\\"ads\",\"record\":{\"id\":\"1\"},\
              \"time_extracted\":\"2026-03-01T00:00:00Z\"}\n\
              {\"type\":\"STATE\",\"value\":{\"bookmarks\":{}}}\n"
+        );
+    }
+
+    #[test]
+    fn an_airbyte_record_has_its_instant_in_milliseconds() {
+        let mut lines = RecordLines::new(Frame::Airbyte);
+        lines.head("Leads", "2026-03-01T00:00:00Z");
+        lines.record(|out| out.write_all(br#"{"id":"1"}"#)).expect("is written");
+        assert_eq!(
+            String::from_utf8_lossy(&lines.bytes),
+            "{\"type\":\"RECORD\",\"record\":{\"stream\":\"Leads\",\"data\":{\"id\":\"1\"},\"emitted_at\":1772323200000}}\n"
         );
     }
 

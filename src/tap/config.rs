@@ -32,6 +32,9 @@ pub struct TapConfig {
     /// A trial: so many records of each stream, and no STATE. It is no setting.
     #[serde(skip)]
     pub trial: Option<u64>,
+    /// Whether a stream without a module is skipped instead of ending the run. It is no setting.
+    #[serde(skip)]
+    pub skip_unknown: bool,
     /// The part of every stream that this process reads; none: all. It is no setting.
     #[serde(skip)]
     pub shard: Option<Arc<Shard>>,
@@ -112,6 +115,7 @@ impl Default for TapConfig {
             activate_version: false,
             ignore_own_writes: false,
             trial: None,
+            skip_unknown: false,
             shard: None,
             state_rows: 50_000,
             state_seconds: 30,

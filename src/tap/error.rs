@@ -33,6 +33,14 @@ pub enum Error {
         /// The most similar module.
         similar: Option<String>,
     },
+    /// A selected stream that cannot be read, while the others can.
+    #[error("stream `{stream}` is skipped: {reason}")]
+    Skipped {
+        /// The stream.
+        stream: String,
+        /// Why.
+        reason: String,
+    },
     /// A selected stream of which no field is left to read.
     #[error("the catalog's stream `{stream}` lacks the key property `id`")]
     NoKey {
@@ -187,6 +195,7 @@ impl Diagnostic for Error {
             | Self::PolicyOnKey { .. }
             | Self::NoPolicyKey
             | Self::File { .. } => ErrorClass::Config,
+            Self::Skipped { .. } => ErrorClass::Permission,
             Self::State(source) => source.class(),
             Self::Shard(source) => source.class(),
             Self::Memory(source) => source.class(),
@@ -209,6 +218,9 @@ impl Diagnostic for Error {
             Self::State(source) => source.hint(),
             Self::Shard(source) => source.hint(),
             Self::Memory(source) => source.hint(),
+            Self::Skipped { .. } => Some(
+                "deselect the stream, or run discovery again as a user who may read it".into(),
+            ),
             Self::UnknownStream { similar, .. } => Some(match similar {
                 Some(name) => format!("did you mean `{name}`? run discovery again to see all streams"),
                 None => "run discovery again: the module may be deleted or hidden from this user".into(),

@@ -20,6 +20,7 @@ use super::{deletes, reader, refresh, small};
 use crate::codec::decode::JsonDecoder;
 use crate::diagnostic::{Diagnostic, ErrorClass, causes};
 use crate::protocol::catalog::{Catalog, CatalogEntry};
+use crate::protocol::edge::{Edge, End};
 use crate::protocol::state::State;
 use crate::written::Written;
 use crate::zoho::api::org::Org;
@@ -27,7 +28,6 @@ use crate::zoho::types::Module;
 use crate::zoho::{self, Client};
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -45,15 +45,15 @@ const STREAMS_AT_ONCE: usize = 32;
 pub(super) const KNOWN_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// Everything a sync needs from outside.
-pub struct Sync<W: Write + Send + 'static> {
+pub struct Sync {
     /// The signed-in client.
     pub client: Client,
     /// The tap's settings.
     pub config: TapConfig,
     /// Memory between runs.
     pub state_dir: PathBuf,
-    /// Where messages go.
-    pub out: W,
+    /// Says what is read.
+    pub edge: Box<dyn Edge>,
     /// Who watches.
     pub observer: Arc<dyn Observer>,
     /// Told to stop.
@@ -106,7 +106,7 @@ enum Outcome {
     Unfinished,
 }
 
-impl<W: Write + Send + 'static> Sync<W> {
+impl Sync {
     /// Reads the selected streams of `catalog`; tells what was done, and the first failure.
     ///
     /// When it returns, every stream that could be read is read and the STATE that is true is out. Only
@@ -119,7 +119,7 @@ impl<W: Write + Send + 'static> Sync<W> {
             Ok(state) => state,
             Err(error) => return (summary, Err(error)),
         };
-        let output = Output::new(self.out, state.clone(), &self.config).ignoring(written);
+        let output = Output::new(self.edge, state.clone(), &self.config).ignoring(written);
         let Self { client, config, state_dir, observer, shutdown, .. } = self;
         if let Err(error) = Spool::sweep(&state_dir) {
             tracing::warn!(%error, "files of a run that was killed cannot be removed from `{}`", state_dir.display());
@@ -177,7 +177,7 @@ impl Context {
         summary.planned = self.planned.load(Ordering::Relaxed);
         summary.planned_at_least = self.is_open.load(Ordering::Relaxed);
         self.client.keep_polls();
-        output.flush().and(read)?;
+        output.finish().and(read)?;
         output.end()
     }
 
@@ -218,6 +218,9 @@ impl Context {
         summary: &mut Summary,
     ) -> Result<(), Error> {
         let (streams, skipped) = self.prepare(&selected).await?;
+        for Skipped { module, reason } in &skipped {
+            output.unread(module, &Error::Skipped { stream: module.clone(), reason: reason.clone() })?;
+        }
         summary.skipped = skipped;
         let (mut deletes, streams): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|entry| entry.tap_stream_id == deletes::STREAM);
@@ -244,8 +247,10 @@ impl Context {
             return Ok(earlier);
         }
         let modules = self.live_modules().await?;
-        for entry in selected {
-            known(entry, modules)?;
+        if !self.config.skip_unknown {
+            for entry in selected {
+                known(entry, modules)?;
+            }
         }
         Ok(readable(modules.to_vec()).collect())
     }
@@ -340,7 +345,11 @@ impl Context {
         };
         let read = if matches!(read, Err(Error::TrialDone)) { Ok(String::new()) } else { read };
         let rows = output.rows();
-        let closed = output.close();
+        let closed = output.close_as(match &read {
+            Ok(_) => End::Complete,
+            Err(Error::Interrupted) => End::Stopped,
+            Err(error) => End::Failed(error),
+        });
         match read {
             Ok(ways) => {
                 closed?;

@@ -7,13 +7,13 @@
 use super::config::TapConfig;
 use super::error::Error;
 use super::keeper::{Keeper, id_in};
+use crate::protocol::edge::{Edge, End};
 use crate::protocol::state::State;
-use crate::protocol::writer::{MessageWriter, RecordLines, WriteError};
+use crate::protocol::writer::{Frame, RecordLines, WriteError};
 use crate::written::Written;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::collections::HashSet;
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub struct Output {
 
 struct Shared {
     sink: Mutex<Sink>,
+    frame: Frame,
     /// Rows that went out since the last STATE, whichever stream's.
     rows_since_state: AtomicU64,
     state_rows: u64,
@@ -56,7 +57,7 @@ struct Shared {
 }
 
 struct Sink {
-    writer: MessageWriter<Box<dyn Write + Send>>,
+    edge: Box<dyn Edge>,
     state: State,
     last_value: Value,
     /// The streams being read, by the ids of the catalog, the one that began first in front.
@@ -64,13 +65,14 @@ struct Sink {
 }
 
 impl Output {
-    /// Output on `out`, starting from the state of the run before.
-    pub fn new(out: impl Write + Send + 'static, state: State, config: &TapConfig) -> Self {
-        let writer = MessageWriter::new(Box::new(out) as Box<dyn Write + Send>);
-        let sink = Sink { writer, state, last_value: Value::Null, reading: Vec::new() };
+    /// Output by way of `edge`, starting from the state of the run before.
+    pub fn new(edge: Box<dyn Edge>, state: State, config: &TapConfig) -> Self {
+        let frame = edge.frame();
+        let sink = Sink { edge, state, last_value: Value::Null, reading: Vec::new() };
         Self {
             shared: Arc::new(Shared {
                 sink: Mutex::new(sink),
+                frame,
                 rows_since_state: AtomicU64::new(0),
                 state_rows: config.state_rows.max(1),
                 state_every: Duration::from_secs(config.state_seconds),
@@ -102,7 +104,7 @@ impl Output {
             output: self.clone(),
             tap_stream_id: tap_stream_id.to_owned(),
             stream: stream.to_owned(),
-            lines: RecordLines::default(),
+            lines: RecordLines::new(self.shared.frame),
             gathered: 0,
             rows: 0,
             version: None,
@@ -136,16 +138,27 @@ impl Output {
     pub fn end(&self) -> Result<(), Error> {
         self.with(|sink| {
             sink.reading.clear();
-            self.shared.emit(sink)
+            self.shared.emit(sink, None)
         })
     }
 
-    /// Hands on what is buffered.
+    /// Says of a selected stream why nothing of it is read.
     ///
     /// # Errors
     /// When stdout fails.
-    pub fn flush(&self) -> Result<(), Error> {
-        Ok(self.with(|sink| sink.writer.flush())?)
+    pub fn unread(&self, stream: &str, reason: &Error) -> Result<(), Error> {
+        Ok(self.with(|sink| {
+            sink.edge.started(stream)?;
+            sink.edge.ended(stream, End::Failed(reason), &sink.state)
+        })?)
+    }
+
+    /// Nothing of any stream follows; hands on what is buffered.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn finish(&self) -> Result<(), Error> {
+        Ok(self.with(|sink| sink.edge.finish(&sink.state))?)
     }
 
     /// Acts under the lock. stdout may block for as long as its reader pleases: the runtime is told,
@@ -161,27 +174,33 @@ impl Shared {
     }
 
     /// Emits the state, unless it is the one that is already out and no record followed.
-    fn emit(&self, sink: &mut Sink) -> Result<(), Error> {
+    fn emit(&self, sink: &mut Sink, stream: Option<&str>) -> Result<(), Error> {
         if self.trial.is_some() {
-            return Ok(sink.writer.flush()?);
+            return Ok(sink.edge.flush()?);
         }
         sink.state.set_currently_syncing(sink.reading.first().map(String::as_str));
         let value = sink.state.to_value();
         if value == sink.last_value && self.rows_since_state.load(Ordering::Relaxed) == 0 {
-            return Ok(sink.writer.flush()?);
+            return Ok(sink.edge.flush()?);
         }
-        sink.writer.state(&value)?;
+        sink.edge.state(stream, &sink.state)?;
         sink.last_value = value;
         self.rows_since_state.store(0, Ordering::Relaxed);
         Ok(())
     }
 
-    fn records(&self, sink: &mut Sink, lines: &mut RecordLines, rows: u64) -> Result<(), WriteError> {
+    fn records(
+        &self,
+        sink: &mut Sink,
+        stream: &str,
+        lines: &mut RecordLines,
+        rows: u64,
+    ) -> Result<(), WriteError> {
         if lines.is_empty() {
             return Ok(());
         }
         self.rows_since_state.fetch_add(rows, Ordering::Relaxed);
-        sink.writer.records(lines)
+        sink.edge.records(stream, lines, rows)
     }
 }
 
@@ -258,7 +277,10 @@ impl StreamOutput {
     /// # Errors
     /// When stdout fails, or a trial wants no more than that.
     pub fn begin(&mut self, schema: &Value, keys: &[String], cursor: &[String]) -> Result<(), Error> {
-        self.hand_on(|own, sink| Ok(sink.writer.schema(&own.stream, schema, keys, cursor)?))?;
+        self.hand_on(|own, sink| {
+            sink.edge.started(&own.stream)?;
+            Ok(sink.edge.schema(&own.stream, schema, keys, cursor)?)
+        })?;
         self.check_trial()
     }
 
@@ -275,7 +297,7 @@ impl StreamOutput {
     /// When stdout fails.
     pub fn activate_version(&mut self) -> Result<(), Error> {
         let Some(version) = self.version else { return Ok(()) };
-        self.hand_on(|own, sink| Ok(sink.writer.activate_version(&own.stream, version)?))
+        self.hand_on(|own, sink| Ok(sink.edge.activate_version(&own.stream, version)?))
     }
 
     fn check_trial(&self) -> Result<(), Error> {
@@ -393,7 +415,7 @@ impl StreamOutput {
         self.last_state = Instant::now();
         self.hand_on(|stream, sink| {
             sink.state.set_bookmark(&stream.tap_stream_id, bookmark);
-            stream.output.shared.emit(sink)
+            stream.output.shared.emit(sink, Some(&stream.stream))
         })
     }
 
@@ -405,14 +427,22 @@ impl StreamOutput {
         self.hand_on(|_, _| Ok(()))
     }
 
+    /// Hands on what is gathered: the stream is read.
+    ///
+    /// # Errors
+    /// When stdout fails.
+    pub fn close(self) -> Result<(), Error> {
+        self.close_as(End::Complete)
+    }
+
     /// Hands on what is gathered: the stream is read, or given up.
     ///
     /// # Errors
     /// When stdout fails.
-    pub fn close(mut self) -> Result<(), Error> {
+    pub fn close_as(mut self, end: End<'_>) -> Result<(), Error> {
         self.hand_on(|own, sink| {
             sink.end(&own.tap_stream_id);
-            Ok(())
+            Ok(sink.edge.ended(&own.stream, end, &sink.state)?)
         })
     }
 
@@ -428,7 +458,7 @@ impl StreamOutput {
         let rows = std::mem::take(&mut self.gathered);
         let output = self.output.clone();
         let done = output.with(|sink| {
-            output.shared.records(sink, &mut lines, rows)?;
+            output.shared.records(sink, &self.stream, &mut lines, rows)?;
             act(self, sink)
         });
         self.lines = lines;

@@ -263,14 +263,14 @@ fn wants(entry: &CatalogEntry, field: &Field) -> bool {
         None if field.api_name == MODIFIED_TIME => true,
         None if listed => entry.is_property_selected(&field.api_name),
         // A field that is newer than the catalog appears by itself.
-        None => selected_by_default(field),
+        None => !entry.is_closed && selected_by_default(field),
     }
 }
 
 /// Names come with their fields, unless the catalog says otherwise.
 fn wants_name(entry: &CatalogEntry, name: &LookupName) -> bool {
     let listed = entry.properties().any(|property| property == name.column.name);
-    !listed || entry.is_property_selected(&name.column.name)
+    !listed && !entry.is_closed || entry.is_property_selected(&name.column.name)
 }
 
 fn vanished(entry: &CatalogEntry, fields: &[Field], names: bool) -> Vec<String> {

@@ -119,6 +119,12 @@ impl Auth {
         Ok(held.insert(self.obtain(Some(dead)).await?).clone())
     }
 
+    /// The refresh token that a grant code was exchanged for, where the settings have none.
+    pub(super) async fn granted(&self) -> Result<Option<Secret>, Error> {
+        let is_given = self.connection.refresh_token.is_some();
+        if is_given { Ok(None) } else { self.refresh_token().await.map(Some) }
+    }
+
     /// Takes the token back from everybody: the refresh token and all access tokens of it die.
     pub(super) async fn revoke(&self) -> Result<(), Error> {
         let mut held = self.held.lock().await;

@@ -15,6 +15,7 @@ use super::spending::Spending;
 use super::transport::{Answer, Body, Failure, Reach, Request, Transport};
 use super::turns::Turns;
 use super::types::Method;
+use crate::secret::Secret;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -163,6 +164,15 @@ impl Client {
     /// gives no more tokens for now.
     pub async fn sign_in(&self) -> Result<(), Error> {
         self.0.auth.token().await.map(drop)
+    }
+
+    /// The refresh token that the settings' grant code was exchanged for; none where they have a token.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::sign_in`].
+    pub async fn granted_token(&self) -> Result<Option<Secret>, Error> {
+        self.0.auth.granted().await
     }
 
     /// Revokes the refresh token and forgets all kept tokens.

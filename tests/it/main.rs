@@ -1,5 +1,6 @@
 //! The one integration binary; one module per subject.
 //!
+//! - `airbyte`: tap and target behind Airbyte's command line.
 //! - `architecture`: who may import whom.
 //! - `bad_input`: what people see when they give us something wrong, as snapshots.
 //! - `changes`: increments while somebody writes, calls fail and runs are killed; `make soak` runs more.
@@ -37,6 +38,7 @@
 
 #![allow(missing_docs)]
 
+mod airbyte;
 mod architecture;
 mod bad_input;
 mod changes;

@@ -1,0 +1,5 @@
+//! `source-zoho-crm`: see `zoho_crm_connector::cli`.
+
+fn main() -> std::process::ExitCode {
+    zoho_crm_connector::cli::source_main()
+}
