@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::config::{ConfigError, FieldRule, Operation, StreamTarget, child};
 use super::error::Error;
+use super::family::Family;
 use super::ingest::Stream;
 use super::mapping::{self, Mapped, Route, StreamShape};
 use super::pipeline::Pipeline;
@@ -57,6 +58,7 @@ impl<W: Write> Pipeline<W> {
             self.load_for(target).await?;
             mapping::check_names(target, &self.metadata)?;
         }
+        self.family = Family::of(&config, &self.metadata);
         Ok(())
     }
 
@@ -122,6 +124,7 @@ impl<W: Write> Pipeline<W> {
             schema: stream.schema(),
         };
         let Mapped { mut route, unknown, not_writable } = mapping::compile(shape, target, &self.metadata)?;
+        self.family.tell(&mut route);
         route.trigger = route.trigger.or_else(|| self.writer.config.trigger.clone());
         if !not_writable.is_empty() {
             tracing::warn!(

@@ -85,7 +85,7 @@ impl Entry {
             self.line,
             hex(self.key),
             self.hash,
-            hex(self.match_key.map(|key| key.exact)),
+            hex(self.match_key.map(|key| key.folded)),
             self.version.map(|version| version.to_string()).unwrap_or_default(),
             unchanged.join(","),
             self.identifier,
@@ -101,7 +101,7 @@ impl Entry {
         let key = hex(parts.next()?);
         let hash = hex(parts.next()?)?;
         // Only equality matters once the batch is closed; entries that differ in case alone never share one.
-        let match_key = hex(parts.next()?).map(|exact| MatchKey { exact, folded: exact });
+        let match_key = hex(parts.next()?).map(|folded| MatchKey { exact: folded, folded });
         let step = match parts.next()? {
             "-" => Step::Send,
             "match" => Step::Change(Change::ByMatch),

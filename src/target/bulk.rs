@@ -50,6 +50,9 @@ struct Upload {
 impl Job<'_> {
     /// Sends the rows of a call by bulk job, or waits for the job that carries them.
     pub(super) async fn run_bulk(&self, mut call: Call, effort: &mut Effort) -> Result<ByEntry, Error> {
+        if let Some(others) = self.without_any_parent(&call, effort).await? {
+            return self.run_instead(&call, others, effort).await;
+        }
         let upload = self.make_file(&call).await?;
         if upload.bytes > MAX_ZIP_BYTES || !upload.not_in_csv.is_empty() {
             return self.split(&call, upload, effort).await;
@@ -71,7 +74,7 @@ impl Job<'_> {
                 let mut outcomes = self.read_result(&job, &id, &call, &upload).await?;
                 self.name_keys(&call.units, &mut outcomes).await?;
                 let _ = std::fs::remove_file(&upload.path);
-                return self.done(&call, outcomes).await;
+                return self.done_but(&call, self.but_waiting(&call, outcomes)).await;
             };
             if attempt >= JOB_ATTEMPTS || !self.may_repeat(call.way) {
                 return self.failed(call, &id, failure).await;
@@ -131,7 +134,7 @@ impl Job<'_> {
 
     async fn make_file(&self, call: &Call) -> Result<Upload, Error> {
         let route = &self.batch.route;
-        let by_id = call.way == Way::BulkUpdate;
+        let by_id = matches!(call.way, Way::BulkUpdate | Way::BulkLookups);
         let laid = self.laid(call, 0).await?;
         // All units of a bulk call carry the same columns; those of the match come first.
         let columns: Vec<usize> = laid.members.keys().copied().collect();
@@ -167,7 +170,11 @@ impl Job<'_> {
     async fn laid(&self, call: &Call, number: usize) -> Result<Laid, Error> {
         let mut laid = self.lay(&call.units[number]).await?;
         if let Some(note) = call.notes.get(number) {
-            laid.heed(note);
+            laid.heed(note, call.way);
+        }
+        if !call.way.comes_second() {
+            let columns = &self.batch.route.columns;
+            laid.members.retain(|place, raw| !columns[*place].comes_second() || raw.get() == "null");
         }
         Ok(laid)
     }
@@ -176,7 +183,7 @@ impl Job<'_> {
     fn route_of(&self, way: Way) -> Cow<'_, Route> {
         let route = &self.batch.route;
         match way {
-            Way::BulkUpdate => Cow::Owned(Route {
+            Way::BulkUpdate | Way::BulkLookups => Cow::Owned(Route {
                 operation: Operation::Update,
                 match_on: vec!["id".to_owned()],
                 ..route.clone()
@@ -214,10 +221,11 @@ impl Job<'_> {
         self.run_instead(call, others, effort).await
     }
 
-    fn by_records(&self, call: &Call, units: &[Unit]) -> Vec<Call> {
+    pub(super) fn by_records(&self, call: &Call, units: &[Unit]) -> Vec<Call> {
         let way = match call.way {
             Way::BulkUpdate => Way::Update,
             Way::BulkInsert => Way::Insert,
+            Way::BulkLookups => Way::Lookups,
             _ => plan::record_way(&self.batch.route),
         };
         call.parts(way, units, MAX_ROWS_PER_WRITE)

@@ -127,8 +127,8 @@ impl<W: Write> Pipeline<W> {
                 continue;
             }
             self.in_flight.insert(batch.route.module.clone(), batch.first_line);
-            let writer = self.writer.clone();
-            self.tasks.spawn(async move { writer.write(batch).await });
+            let (writer, behind) = (self.writer.clone(), self.behind(&batch.route.module));
+            self.tasks.spawn(async move { writer.write(batch, &behind).await });
         }
         self.queue = waiting;
     }
@@ -138,23 +138,22 @@ impl<W: Write> Pipeline<W> {
         tokio::select! {
             biased;
             done = self.tasks.join_next() => match done {
-                Some(done) => self.on_written(done),
+                Some(done) => self.on_written(done).await,
                 None => Err(Error::Internal("a batch waits for nothing".to_owned())),
             },
             () = shutdown.cancelled() => Err(Error::Interrupted),
         }
     }
 
-    pub(super) fn on_written(
+    pub(super) async fn on_written(
         &mut self,
         done: Result<Result<Written, Error>, tokio::task::JoinError>,
     ) -> Result<(), Error> {
         let written = done.map_err(|error| Error::Internal(format!("a writer stopped: {error}")))??;
-        self.settle(&written, None)?;
-        self.in_flight.remove(&written.batch.route.module);
-        self.release_states()?;
+        let first_line = self.in_flight.remove(&written.batch.route.module).unwrap_or_default();
+        self.receive(written, first_line)?;
         self.start_ready();
-        Ok(())
+        self.try_few().await
     }
 
     /// Reports a written batch and forgets it.

@@ -113,10 +113,12 @@ fn forget(
                     key: entry.key,
                     hash: entry.hash,
                     outcome,
+                    partly: false,
+                    completes: None,
                 });
             }
             std::io::Result::Ok(())
         })
         .map_err(unreadable)?;
-    ledger.finish_call(batch, call, &rows)
+    ledger.finish_call(batch, call, &rows, &mut [])
 }

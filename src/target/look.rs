@@ -91,7 +91,7 @@ impl Job<'_> {
         let decided = planned_call(0, Way::Look, decided);
         let mut others = vec![decided];
         others.extend(self.following(groups));
-        self.writer.ledger.replace_call(&self.batch.id, call.number, &mut others)?;
+        self.writer.ledger.replace_calls(&self.batch.id, &[call.number], &mut others)?;
         let mut done = self.done(&others[0], outcomes).await?;
         let rest: Vec<Result<(ByEntry, Effort), Error>> = stream::iter(others.into_iter().skip(1))
             .map(|other| async move {
@@ -250,7 +250,7 @@ impl Note {
     }
 }
 
-fn noted(way: Way, units: &[(Unit, Note)]) -> Call {
+pub(super) fn noted(way: Way, units: &[(Unit, Note)]) -> Call {
     let (units, notes) = units.iter().cloned().unzip();
     Call { notes, ..planned_call(0, way, units) }
 }

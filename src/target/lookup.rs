@@ -92,6 +92,12 @@ impl Found {
         new.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Forgets that some keys were not found: records may have come meanwhile.
+    pub fn forget_missing(&mut self) {
+        let ids = &self.ids;
+        self.asked.retain(|key| ids.contains_key(key) || ids.contains_key(&folded(key)));
+    }
+
     /// Those of `keys` that no record has.
     pub fn missing(&self, keys: &[String]) -> Vec<String> {
         keys.iter().filter(|key| self.id(key) == Err(Missing::None)).cloned().collect()

@@ -12,7 +12,7 @@ use super::nested;
 use super::operation;
 use super::path::Path;
 use super::relations::{is_user_lookup, layout, lookup_by, users_by};
-pub use super::route::{Column, LookupBy, Route, Source};
+pub use super::route::{Column, LookupBy, Route, Source, Waits};
 use crate::codec::encode::Kind;
 use crate::diagnostic::similar;
 use crate::zoho::types::{DataType, Field};
@@ -129,6 +129,7 @@ pub fn compile(
         key_properties: shape.key_properties.to_vec(),
         schema: shape.schema.to_owned(),
         bulk,
+        waits_for_record: false,
     };
     Ok(Mapped { route, unknown, not_writable })
 }
@@ -214,6 +215,7 @@ fn subform_rows(
         key_properties: shape.key_properties.to_vec(),
         schema: shape.schema.to_owned(),
         bulk: false,
+        waits_for_record: false,
     };
     Ok(Mapped { route, unknown: Vec::new(), not_writable: Vec::new() })
 }

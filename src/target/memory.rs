@@ -162,7 +162,7 @@ impl Writer {
         self.ledger.lane(&self.org, "", &route.lane())
     }
 
-    /// Remembers the rows of a batch; gives the keys of those that were under way.
+    /// Remembers those rows of a batch that `which` names; gives the keys of those that were under way.
     ///
     /// # Errors
     /// When the spool cannot be read or the ledger fails.
@@ -171,6 +171,7 @@ impl Writer {
         batch: &StoredBatch,
         reader: &mut SpoolReader,
         outcomes: &[Outcome],
+        which: impl Fn(u32) -> bool,
     ) -> Result<Vec<u128>, Error> {
         if !batch.route.remembers() {
             return Ok(Vec::new());
@@ -179,6 +180,9 @@ impl Writer {
         let mut sent = Vec::new();
         let mut group = Vec::new();
         reader.each(|number, entry| -> Result<(), Error> {
+            if !which(number) {
+                return Ok(());
+            }
             if entry.is_sent() {
                 sent.extend(entry.key);
             }

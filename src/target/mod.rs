@@ -18,6 +18,7 @@ pub mod config;
 pub mod deletes;
 mod doubt;
 pub mod error;
+mod family;
 mod flow;
 pub mod ingest;
 pub mod jobs;
@@ -43,11 +44,13 @@ pub mod replay;
 pub mod report;
 mod resolve;
 pub mod route;
+mod second;
 pub mod state;
 pub mod summary;
 #[cfg(test)]
 mod tests;
 pub mod users;
+mod waiting;
 pub mod write;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -194,6 +197,8 @@ fn pipeline<W: Write>(
         open: BTreeMap::new(),
         queue: VecDeque::new(),
         in_flight: HashMap::new(),
+        parked: Default::default(),
+        family: Default::default(),
         tasks: JoinSet::new(),
         batches: 0,
         lines: 0,

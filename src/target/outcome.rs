@@ -66,6 +66,9 @@ pub struct Outcome {
     /// Whether the row was written by an earlier run and not sent again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// Whether the record has the row's values, but for a lookup whose parent never came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partly: bool,
 }
 
 impl Outcome {
@@ -80,6 +83,7 @@ impl Outcome {
             job_id: None,
             modified: None,
             replayed: false,
+            partly: false,
         }
     }
 
@@ -98,6 +102,11 @@ impl Outcome {
     pub fn with_record(mut self, id: Option<String>) -> Self {
         self.record_id = id.filter(|id| !id.is_empty());
         self
+    }
+
+    /// Whether the row's values are in its record now.
+    pub fn is_written(&self) -> bool {
+        matches!(self.action, Action::Inserted | Action::Updated | Action::Written)
     }
 
     /// Whether the row is in Zoho, or was left out on purpose.

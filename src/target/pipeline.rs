@@ -20,14 +20,16 @@ use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
 use super::conduct::DeletedRows;
 use super::deletes::Deletes;
 use super::error::{Before, Error};
+use super::family::Family;
 use super::ingest::{self, Streams};
 use super::mapping::Route;
 use super::memory::{Judged, Memory};
 use super::metadata::Metadata;
 use super::outcome::Outcome;
-use super::replay::{Replays, Verdict};
+use super::replay::{Change, Replays, Verdict};
 use super::report::{self, Reporter};
 use super::state::StateGate;
+use super::waiting::Parked;
 use super::write::{Writer, Written};
 use crate::protocol::message::{Message, RecordMessage};
 use crate::protocol::reader::{self, Chunk, Line};
@@ -60,6 +62,8 @@ pub struct Pipeline<W> {
     pub(super) open: BTreeMap<i64, OpenBatch>,
     pub(super) queue: VecDeque<ClosedBatch>,
     pub(super) in_flight: HashMap<String, u64>,
+    pub(super) parked: Parked,
+    pub(super) family: Family,
     pub(super) tasks: JoinSet<Result<Written, Error>>,
     pub(super) batches: u64,
     pub(super) lines: u64,
@@ -112,7 +116,7 @@ impl<W: Write> Pipeline<W> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Err(Error::Interrupted),
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_written(done)?,
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_written(done).await?,
                 () = sleep_until(wake) => {
                     self.close_aged().await?;
                     if Instant::now() >= lag {
@@ -248,8 +252,9 @@ impl<W: Write> Pipeline<W> {
                 });
             }
         };
+        let record_id = report::written_as(incoming.record).map(str::to_owned);
         let mut step = match self.replays.judge(lane, line, route, &row)? {
-            Verdict::Send => Step::Send,
+            Verdict::Send => record_id.map_or(Step::Send, |id| Step::Change(Change::ById(id))),
             Verdict::Change(change) => Step::Change(change),
             Verdict::Replayed(outcome) => Step::Decided(outcome),
         };
@@ -279,6 +284,7 @@ impl<W: Write> Pipeline<W> {
     /// Writes what was accepted, deletes last; `whole` says that the input came to its end.
     async fn drain(&mut self, whole: bool) -> Result<(), Error> {
         self.finish_batches().await?;
+        self.end_waiting(whole).await?;
         self.send_deletes(whole).await?;
         self.release_states()
     }
@@ -299,10 +305,14 @@ impl<W: Write> Pipeline<W> {
         let deadline = Instant::now() + GRACE;
         loop {
             match timeout_at(deadline, self.tasks.join_next()).await {
-                Ok(Some(Ok(Ok(written)))) => match self.settle(&written, None) {
-                    Ok(()) => drop(self.in_flight.remove(&written.batch.route.module)),
-                    Err(error) => tracing::warn!(%error, "the results of a batch could not be told"),
-                },
+                Ok(Some(Ok(Ok(written)))) => {
+                    let module = written.batch.route.module.clone();
+                    let line = self.in_flight.remove(&module).unwrap_or_default();
+                    if let Err(error) = self.receive(written, line) {
+                        self.in_flight.insert(module, line);
+                        tracing::warn!(%error, "the results of a batch could not be told");
+                    }
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(_) => {
@@ -318,7 +328,8 @@ impl<W: Write> Pipeline<W> {
         let open = self.open.values().map(|batch| batch.first_line);
         let queued = self.queue.iter().map(|batch| batch.first_line);
         let deletes = self.deletes.first_line().into_iter().chain(self.deletes_under_way);
-        let pending = open.chain(queued).chain(self.in_flight.values().copied()).chain(deletes).min();
+        let held = deletes.chain(self.parked.first_line());
+        let pending = open.chain(queued).chain(self.in_flight.values().copied()).chain(held).min();
         if self.gate.waiting_since().is_none_or(|line| pending.is_some_and(|pending| line >= pending)) {
             return Ok(());
         }

@@ -21,6 +21,7 @@ use super::lookup;
 use super::mapping::{Column, Route};
 use super::nested;
 use super::resolve::{self, Slot};
+use super::waiting::Behind;
 use super::write::Effort;
 use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
@@ -37,16 +38,37 @@ pub fn record_credits(rows: u64) -> u64 {
 /// Members of a row, in order of the JSON.
 pub type Members = BTreeMap<usize, Box<serde_json::value::RawValue>>;
 
+/// Which rows of a batch are planned, and which of them have to wait.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Scope<'a> {
+    /// Only these entries, if any are named.
+    pub only: Option<&'a HashSet<u32>>,
+    /// Records with earlier rows that wait.
+    pub behind: Option<&'a Behind>,
+}
+
 /// Plans the calls of a batch.
 ///
 /// # Errors
 /// When the spool file cannot be read.
-pub fn plan(reader: &mut SpoolReader, route: &Route, method: Method) -> Result<Vec<Call>, Error> {
+pub fn plan(
+    reader: &mut SpoolReader,
+    route: &Route,
+    method: Method,
+    scope: Scope<'_>,
+) -> Result<Vec<Call>, Error> {
     let mut units: Vec<(Unit, Kinds)> = Vec::new();
     let mut by_key: HashMap<u128, usize> = HashMap::new();
+    let mut waiting: HashSet<u32> = HashSet::new();
     reader.each(|number, entry| -> Result<(), Error> {
+        if scope.only.is_some_and(|only| !only.contains(&number)) {
+            return Ok(());
+        }
         let Some(kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
         let known = entry.match_key.map(|key| key.exact);
+        if known.is_some_and(|key| scope.behind.is_some_and(|behind| behind.has(key))) {
+            waiting.insert(number);
+        }
         if let Some(&place) = known.and_then(|key| by_key.get(&key)).filter(|_| entry.step == Step::Send) {
             let (unit, all) = &mut units[place];
             unit.push(number);
@@ -60,7 +82,15 @@ pub fn plan(reader: &mut SpoolReader, route: &Route, method: Method) -> Result<V
         Ok(())
     })?;
     drop(by_key);
-    Ok(calls(units, route, method))
+    let (waiting, units): (Vec<_>, Vec<_>) =
+        units.into_iter().partition(|(unit, _)| unit.iter().any(|number| waiting.contains(number)));
+    let mut calls = calls(units, route, method);
+    if !waiting.is_empty() {
+        let units = waiting.into_iter().map(|(unit, _)| unit).collect();
+        let call = planned_call(calls.len() as u32, record_way(route), units);
+        calls.push(Call { progress: Progress::Waiting, ..call });
+    }
+    Ok(calls)
 }
 
 /// What decides the way of a unit.
@@ -91,9 +121,11 @@ impl Kinds {
         let mut columns = vec![false; route.columns.len()];
         let mut keys = Keys::new();
         for (place, value) in members(&entry.body, route)? {
-            columns[place] = true;
             let column = &route.columns[place];
-            if column.lookup.is_some() && value.get() != "null" {
+            let names_parent = column.lookup.is_some() && value.get() != "null";
+            // A bulk job leaves such a lookup to the second pass.
+            columns[place] = !(names_parent && column.comes_second());
+            if names_parent {
                 keys.push(((place, None), hashed(value.get())));
             }
             let Some(rows) = &column.rows else { continue };
@@ -222,14 +254,16 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
         .flat_map(|call| call.units.iter().flatten().copied())
         .collect();
     let mut keys: Vec<Keys> = Vec::new();
-    let mut themselves = 0;
+    let (mut themselves, mut second) = (0, 0);
+    let comes_second = |(place, _): Slot| route.columns[place].comes_second();
     let creates = |slot: Slot| creates(route, slot);
     reader.each(|number, entry| -> Result<(), Error> {
         let Some(mut kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
+        second += u64::from(kinds.keys.iter().any(|(slot, _)| comes_second(*slot)));
         if by_records.contains(&number) {
             themselves += usize::from(looks_up_itself(route, &kinds.columns));
         } else {
-            kinds.keys.retain(|(place, _)| creates(*place));
+            kinds.keys.retain(|(slot, _)| creates(*slot) || comes_second(*slot));
         }
         keys.push(kinds.keys);
         Ok(())
@@ -250,6 +284,9 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
         }
     }
     effort.credits += lookup_credits(keys.iter(), |_| true) + lookup::price(themselves) * looks;
+    // At most: a parent that is there already needs no second pass.
+    effort.calls += second.div_ceil(MAX_ROWS_PER_WRITE as u64);
+    effort.credits += record_credits(second);
     Ok(effort)
 }
 
@@ -315,6 +352,7 @@ mod tests {
             numeric: false,
             findable: true,
             create: create.map(str::to_owned),
+            waits: None,
         };
         let units = |rows: u32, parents: u32| -> Vec<_> {
             let keys = |n: u32| vec![((2, None), u64::from(n % parents))];

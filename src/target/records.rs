@@ -33,9 +33,12 @@ impl Job<'_> {
                 one.drop_unchanged(&self.batch.route);
             }
             if let Some(note) = call.notes.get(place) {
-                one.heed(note);
+                one.heed(note, call.way);
             }
             laid.push(one);
+        }
+        if let Some(others) = self.without_parents(&call, &laid, effort).await? {
+            return self.run_instead(&call, others, effort).await;
         }
         let (outcomes, answers) = self.send_until_answered(&laid, &mut call, effort).await?;
         let mut answers = answers.into_iter();
@@ -110,7 +113,7 @@ impl Job<'_> {
         effort.credits += record_credits(write.rows.len() as u64);
         let client = &self.writer.client;
         let answer = match call.way {
-            Way::Update => client.update(&write).await,
+            Way::Update | Way::Lookups => client.update(&write).await,
             Way::Upsert => client.upsert(&write).await,
             _ => client.insert(&write).await,
         };
@@ -138,7 +141,7 @@ impl Job<'_> {
         let twin = answer.duplicate_id.map(|id| id.to_string());
         if answer.success {
             let action = match (call.way, answer.action.as_deref()) {
-                (_, Some("update")) | (Way::Update, _) => Action::Updated,
+                (_, Some("update")) | (Way::Update | Way::Lookups, _) => Action::Updated,
                 _ => Action::Inserted,
             };
             let modified = answer.details["Modified_Time"]
@@ -162,7 +165,7 @@ impl Job<'_> {
 
 fn verb(way: Way) -> &'static str {
     match way {
-        Way::Update => "update",
+        Way::Update | Way::Lookups => "update",
         Way::Upsert => "upsert",
         Way::Delete => "delete",
         _ => "insert",

@@ -15,6 +15,7 @@ use super::ledger::{Call, StoredBatch};
 use super::outcome::{Action, Outcome};
 use super::plan;
 use super::summary::{Summary, Tally, counted};
+use super::waiting::Waiting;
 use super::write::Written;
 use super::{Start, run};
 use crate::diagnostic::thousands;
@@ -88,7 +89,7 @@ pub(super) fn written(
         });
         Ok(())
     })?;
-    Ok(Written { batch, outcomes, remembered: Vec::new(), effort })
+    Ok(Written { batch, outcomes, waiting: Waiting::default(), remembered: Vec::new(), effort })
 }
 
 fn way(tally: &Tally) -> String {

@@ -50,6 +50,7 @@ pub(super) fn lookup_by(
         numeric: Kind::of(field).is_number(),
         findable: finds_parent(parent, field),
         create,
+        waits: None,
     })
 }
 

@@ -3,7 +3,8 @@
 //! A row that equals the latest accepted content of its key is not sent; its outcome is repeated. Rows
 //! without a key are matched by content, each earlier one once. Once something else was sent for a key in
 //! this run, all later rows of that key are sent too, so that the last one wins as it did in the source.
-//! Lookups go to the ledger; in memory are only the keys that were sent with new content. Only a run that
+//! A row that was written without a lookup, and whose second pass never came, is sent as a change of its
+//! record. Lookups go to the ledger; in memory are only the keys that were sent with new content. Only a run that
 //! follows an unclean one looks anything up.
 
 use std::collections::{HashMap, HashSet};
@@ -89,11 +90,12 @@ impl Replays {
     ) -> Result<Verdict, LedgerError> {
         let Some(found) = self.ledger.latest(lane, key)? else { return Ok(Verdict::Send) };
         let sent_now = self.changed.contains(&(lane, key)) || (found.run == self.run && !found.replayed);
-        if found.hash == row.hash && !sent_now && !found.overtaken {
+        let same = found.hash == row.hash && !sent_now && !found.overtaken;
+        if same && !found.partly {
             return self.replayed(lane, found, line);
         }
         self.changed.insert((lane, key));
-        self.reach(lane, &found, false);
+        self.reach(lane, &found, same);
         if route.operation != Operation::Insert {
             return Ok(Verdict::Send);
         }
@@ -110,7 +112,9 @@ impl Replays {
             None => Ok(Verdict::Send),
             Some(found) => {
                 *self.taken.entry((lane, row.hash)).or_default() += 1;
-                self.replayed(lane, found, line)
+                let record = found.outcome.record_id.clone().filter(|_| found.partly);
+                let verdict = self.replayed(lane, found, line)?;
+                Ok(record.map_or(verdict, |id| Verdict::Change(Change::ById(id))))
             }
         }
     }
@@ -207,9 +211,11 @@ mod tests {
                     key: *key,
                     hash: *hash,
                     outcome: outcome.clone(),
+                    partly: false,
+                    completes: None,
                 })
                 .collect();
-            self.ledger.finish_call(&batch, &call, &rows).unwrap();
+            self.ledger.finish_call(&batch, &call, &rows, &mut []).unwrap();
             self.ledger.finish_batch(&batch.id).unwrap();
         }
 

@@ -28,6 +28,11 @@ pub fn rejected_by(record: &Value) -> Option<&str> {
     record.get(REJECTED_PROPERTY)?.get("module")?.as_str()
 }
 
+/// The record of a row that was written but for a lookup, and rejected because of that.
+pub fn written_as(record: &Value) -> Option<&str> {
+    record.get(REJECTED_PROPERTY)?.get("written_as")?.as_str()
+}
+
 /// Stream of results in Singer form.
 pub const RESULT_STREAM: &str = "zoho_results";
 
@@ -121,6 +126,9 @@ impl Reporter {
         let mut lines = Vec::with_capacity(written.outcomes.len());
         let rejects = &mut self.rejects;
         SpoolReader::open(&written.batch.spool)?.each(|number, entry| -> Result<(), Error> {
+            if written.waiting.entries.contains(&number) {
+                return Ok(());
+            }
             let outcome = &written.outcomes[number as usize];
             tally.count(outcome);
             if !outcome.success() {
@@ -304,6 +312,9 @@ impl Rejects {
         let mut record: Value = serde_json::from_str(&entry.record)?;
         record[REJECTED_PROPERTY] = json!({"module": route.module, "line": entry.line, "action": outcome.action,
             "code": outcome.code, "field": outcome.field, "message": outcome.message});
+        if let Some(id) = outcome.record_id.as_ref().filter(|_| outcome.partly) {
+            record[REJECTED_PROPERTY]["written_as"] = json!(id);
+        }
         writeln!(file, "{}", json!({"type": "RECORD", "stream": route.stream, "record": record}))
     }
 

@@ -40,7 +40,7 @@ pub(super) fn lookup_at(route: &Route, (place, inner): Slot) -> Option<&LookupBy
 }
 
 /// All columns whose parents are found by a natural key.
-fn slots(route: &Route) -> Vec<Slot> {
+pub(super) fn slots(route: &Route) -> Vec<Slot> {
     let inner = |(place, column): (usize, &Column)| {
         let nested =
             column.rows.iter().flat_map(|rows| nested::keyed(rows)).map(|(inner, _)| (place, Some(inner)));
@@ -51,7 +51,7 @@ fn slots(route: &Route) -> Vec<Slot> {
 }
 
 /// The natural keys of a row in a column.
-fn keys_at(laid: &Laid, route: &Route, (place, inner): Slot) -> Vec<String> {
+pub(super) fn keys_at(laid: &Laid, route: &Route, (place, inner): Slot) -> Vec<String> {
     let Some(raw) = laid.members.get(&place) else { return Vec::new() };
     let (Some(inner), Some(rows)) = (inner, &route.columns[place].rows) else { return vec![plain(raw)] };
     let field = &rows.columns[inner].field;
@@ -113,7 +113,12 @@ impl Job<'_> {
     }
 
     /// Asks for parents that are not known yet, and creates those that are to be.
-    async fn learn(&self, slot: Slot, keys: Vec<String>, effort: &mut Effort) -> Result<(), Error> {
+    pub(super) async fn learn(
+        &self,
+        slot: Slot,
+        keys: Vec<String>,
+        effort: &mut Effort,
+    ) -> Result<(), Error> {
         let Some(lookup) = lookup_at(&self.batch.route, slot) else { return Ok(()) };
         let mut parents = self.parents.lock().await;
         let found = parents.entry(slot).or_default();
@@ -324,7 +329,7 @@ impl Job<'_> {
     }
 
     /// The id of the record that a row goes to, where it is known and there.
-    fn id_of(&self, laid: &Laid, known: &Known) -> Result<Option<String>, Box<Outcome>> {
+    pub(super) fn id_of(&self, laid: &Laid, known: &Known) -> Result<Option<String>, Box<Outcome>> {
         if let Step::Change(Change::ById(id)) = &laid.first.step {
             return Ok(Some(id.clone()));
         }

@@ -50,6 +50,9 @@ pub struct Route {
     pub schema: String,
     /// Whether Bulk Write takes this module and operation.
     pub bulk: bool,
+    /// Whether rows of a subform wait for their record, which another stream may still bring.
+    #[serde(default)]
+    pub waits_for_record: bool,
 }
 
 /// One field of a route.
@@ -126,6 +129,19 @@ pub struct LookupBy {
     /// Parents that are not there are created: the fields they get besides their key, as a JSON object.
     #[serde(default)]
     pub create: Option<String>,
+    /// What waits for a parent that a stream of the same config may still bring; `None` if none may.
+    #[serde(default)]
+    pub waits: Option<Waits>,
+}
+
+/// What waits for a parent that is not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Waits {
+    /// The whole row.
+    Row,
+    /// The lookup alone: parents may refer back to such rows, so the row is written without it first.
+    Lookup,
 }
 
 impl Column {
@@ -143,6 +159,11 @@ impl Column {
             rows: None,
             mandatory: field.system_mandatory,
         }
+    }
+
+    /// Whether its rows are written first and get this lookup once the parents are there.
+    pub fn comes_second(&self) -> bool {
+        self.lookup.as_ref().is_some_and(|lookup| lookup.waits == Some(Waits::Lookup))
     }
 
     /// Whether a CSV cell can say what is to be done: nested values and what depends on the value that
@@ -173,6 +194,14 @@ impl Route {
             .filter_map(|column| column.lookup.as_ref())
             .map(|lookup| lookup.module.as_str())
             .filter(|module| *module != self.module)
+    }
+
+    /// Whether rows, or lookups of theirs, may wait for parents.
+    pub fn waits(&self) -> bool {
+        let nested = self.columns.iter().filter_map(|column| column.rows.as_ref());
+        let all = self.columns.iter().chain(nested.flat_map(|rows| &rows.columns));
+        self.waits_for_record
+            || all.filter_map(|column| column.lookup.as_ref()).any(|lookup| lookup.waits.is_some())
     }
 
     /// Whether the stream's rows are rows of a subform of records that another stream writes.

@@ -39,5 +39,6 @@ pub fn route() -> Route {
         key_properties: vec!["email".to_owned()],
         schema: "{}".to_owned(),
         bulk: true,
+        waits_for_record: false,
     }
 }

@@ -18,13 +18,17 @@ use super::batch::{ClosedBatch, Entry, SpoolReader, Step};
 use super::config::{Method, TargetConfig};
 use super::error::Error;
 use super::ledger::{Call, Ledger, Note, Progress, RowRecord, StoredBatch, Unit, Way};
+use super::look::noted;
 use super::mapping::Route;
 use super::mapping::Source;
 use super::nested;
 use super::outcome::{Action, Outcome};
-use super::plan::{self, Members};
+use super::plan::{self, Members, Scope};
 use super::rehearsal;
+use super::replay::Change;
 use super::resolve::Parents;
+use super::second::{Patience, unset};
+use super::waiting::{Behind, Waiting};
 use crate::zoho::Client;
 
 /// Record calls of one batch that are open at the same time. Zoho's second pool, for calls of more than ten
@@ -56,13 +60,15 @@ pub struct Writer {
     pub(super) dry_run: bool,
 }
 
-/// A batch whose every row has an outcome.
+/// A batch that has been sent: its rows have outcomes, but for those that wait.
 #[derive(Debug)]
 pub struct Written {
     /// The batch.
     pub batch: StoredBatch,
-    /// Outcome by entry.
+    /// Outcome by entry; that of entries which wait counts for nothing.
     pub outcomes: Vec<Outcome>,
+    /// Entries that wait.
+    pub waiting: Waiting,
     /// Keys of the rows that were sent, where they are remembered.
     pub remembered: Vec<u128>,
     /// What it took.
@@ -111,13 +117,15 @@ pub(super) struct Job<'a> {
     pub batch: &'a StoredBatch,
     pub reader: Mutex<SpoolReader>,
     pub parents: Mutex<Parents>,
+    pub patience: Patience,
     failed: AtomicBool,
 }
 
 impl Laid {
-    /// Does what a look found out.
-    pub fn heed(&mut self, note: &Note) {
-        self.members.retain(|place, _| !note.leaves_out(*place));
+    /// Does what was found out about the unit before its call.
+    pub fn heed(&mut self, note: &Note, way: Way) {
+        let later = |place: usize| note.later.contains(&(place as u32));
+        self.members.retain(|place, _| later(*place) == way.comes_second() && !note.leaves_out(*place));
         self.id.clone_from(&note.id);
     }
 
@@ -134,11 +142,11 @@ impl Laid {
 }
 
 impl Writer {
-    /// Writes a new batch.
+    /// Writes a new batch; rows of records in `behind` wait.
     ///
     /// # Errors
     /// When a call fails for good, ends in doubt, or the run is told to stop; the ledger then knows.
-    pub async fn write(&self, closed: ClosedBatch) -> Result<Written, Error> {
+    pub async fn write(&self, closed: ClosedBatch, behind: &Behind) -> Result<Written, Error> {
         let batch = StoredBatch {
             id: closed.id,
             run: self.run,
@@ -148,25 +156,55 @@ impl Writer {
             entries: closed.entries,
         };
         let mut reader = SpoolReader::open(&batch.spool)?;
-        let calls = plan::plan(&mut reader, &batch.route, self.config.method)?;
+        let scope = Scope { behind: Some(behind), ..Scope::default() };
+        let calls = plan::plan(&mut reader, &batch.route, self.config.method, scope)?;
         if self.dry_run {
             return rehearsal::written(batch, &mut reader, &calls);
         }
         if !calls.is_empty() {
             self.ledger.add_batch(&self.org, &batch, &calls)?;
         }
-        self.finish(batch, reader, calls).await
+        self.finish(batch, reader, calls, Patience::Waits, |_| true).await
     }
 
-    /// Takes a batch that an earlier run left behind to its end.
+    /// Takes a batch that an earlier run left behind as far as it goes: rows whose parents are not there yet
+    /// come again, since no STATE has passed them.
     ///
     /// # Errors
     /// As [`Writer::write`].
     pub async fn recover(&self, batch: StoredBatch) -> Result<Written, Error> {
-        let mut reader = SpoolReader::open(&batch.spool)?;
-        reader.each(|_, _| Ok::<(), std::io::Error>(()))?;
+        let mut reader = reader_of(&batch)?;
         let calls = self.ledger.calls(&batch.id)?;
-        self.finish(batch, reader, calls).await
+        let (calls, _) = self.awake(&batch, &mut reader, calls, &Behind::default())?;
+        self.finish(batch, reader, calls, Patience::Waits, |_| true).await
+    }
+
+    /// Tries again what of a batch waits.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub async fn resume(
+        &self,
+        batch: StoredBatch,
+        behind: &Behind,
+        patience: Patience,
+    ) -> Result<Written, Error> {
+        let mut reader = reader_of(&batch)?;
+        let calls = self.ledger.calls(&batch.id)?;
+        let (calls, waited) = self.awake(&batch, &mut reader, calls, behind)?;
+        // What was done before is remembered, and may have been overwritten since.
+        self.finish(batch, reader, calls, patience, |number| waited.contains(&number)).await
+    }
+
+    /// A batch all of whose rows have outcomes, as the ledger has it.
+    ///
+    /// # Errors
+    /// When the spool cannot be read or the ledger fails.
+    pub fn told(&self, batch: StoredBatch, effort: Effort) -> Result<Written, Error> {
+        let mut told = Told::of(&batch);
+        told.stored(self.ledger.outcomes(&batch.id)?);
+        let outcomes = told.whole(&mut reader_of(&batch)?)?;
+        Ok(Written { batch, outcomes, waiting: Waiting::default(), remembered: Vec::new(), effort })
     }
 
     async fn finish(
@@ -174,53 +212,83 @@ impl Writer {
         batch: StoredBatch,
         reader: SpoolReader,
         calls: Vec<Call>,
+        patience: Patience,
+        fresh: impl Fn(u32) -> bool,
     ) -> Result<Written, Error> {
-        let stored = if calls.iter().any(|call| call.progress == Progress::Done) {
-            self.ledger.outcomes(&batch.id)?
-        } else {
-            Vec::new()
-        };
+        let mut told = Told::of(&batch);
+        if calls.iter().any(|call| call.progress == Progress::Done) {
+            told.stored(self.ledger.outcomes(&batch.id)?);
+        }
+        let may_wait = batch.route.waits() || calls.iter().any(|call| call.progress == Progress::Waiting);
         let job = Job {
             writer: self,
             batch: &batch,
             reader: Mutex::new(reader),
             parents: Mutex::default(),
+            patience,
             failed: AtomicBool::new(false),
         };
         let mut effort = Effort::default();
-        job.find_parents(&calls, &mut effort).await?;
-        let finished: Vec<Result<(ByEntry, Effort), Error>> =
-            stream::iter(calls.into_iter().filter(|call| call.progress != Progress::Done))
-                .map(|call| job.run(call))
-                .buffer_unordered(CALLS_AT_ONCE)
-                .collect()
-                .await;
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.entries as usize];
-        let mut place = |entry: u32, outcome: Outcome| {
-            if let Some(slot) = outcomes.get_mut(entry as usize) {
-                *slot = Some(outcome);
-            }
-        };
-        stored.into_iter().for_each(|(entry, outcome)| place(entry, outcome));
-        for result in first_error_first(finished) {
-            let (rows, spent) = result?;
-            rows.into_iter().for_each(|(entry, outcome)| place(entry, outcome));
-            effort.add(spent);
+        let first: Vec<Call> = calls.into_iter().filter(|call| !call.way.comes_second()).collect();
+        job.find_parents(&first, &mut effort).await?;
+        job.run_all(first, &mut told, &mut effort).await?;
+        if may_wait {
+            job.set_lookups(&mut told, &mut effort).await?;
         }
         let mut reader = job.reader.into_inner();
+        let waiting = if may_wait { self.waiting(&batch, &mut reader)? } else { Waiting::default() };
+        let outcomes = told.whole(&mut reader)?;
+        let remembered = self.remember(&batch, &mut reader, &outcomes, |number| {
+            fresh(number) && !waiting.entries.contains(&number)
+        })?;
+        Ok(Written { batch, outcomes, waiting, remembered, effort })
+    }
+}
+
+/// Outcomes of a batch, by entry, as they come in.
+pub(super) struct Told(Vec<Option<Outcome>>);
+
+impl Told {
+    fn of(batch: &StoredBatch) -> Self {
+        Self(vec![None; batch.entries as usize])
+    }
+
+    fn stored(&mut self, rows: ByEntry) {
+        rows.into_iter().for_each(|(entry, outcome)| self.put(entry, outcome));
+    }
+
+    fn put(&mut self, entry: u32, outcome: Outcome) {
+        if let Some(slot) = self.0.get_mut(entry as usize) {
+            *slot = Some(outcome);
+        }
+    }
+
+    /// What became of a lookup in the second pass. The row itself is told of by the first.
+    fn complete(&mut self, entry: u32, second: Outcome) {
+        match self.0.get_mut(entry as usize) {
+            Some(Some(first)) if second.success() => first.modified = second.modified.or(first.modified),
+            _ => self.put(entry, second),
+        }
+    }
+
+    /// Takes in what was decided before.
+    fn whole(mut self, reader: &mut SpoolReader) -> Result<Vec<Outcome>, Error> {
         reader.each(|number, entry| -> Result<(), Error> {
             if let Step::Decided(outcome) = entry.step {
-                place(number, outcome);
+                self.put(number, outcome);
             }
             Ok(())
         })?;
-        let outcomes: Vec<Outcome> = outcomes
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(|| Outcome::unknown("no call carried this row")))
-            .collect();
-        let remembered = self.remember(&batch, &mut reader, &outcomes)?;
-        Ok(Written { batch, outcomes, remembered, effort })
+        let lost = || Outcome::unknown("no call carried this row");
+        Ok(self.0.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect())
     }
+}
+
+/// A reader that has seen the whole spool.
+fn reader_of(batch: &StoredBatch) -> Result<SpoolReader, Error> {
+    let mut reader = SpoolReader::open(&batch.spool)?;
+    reader.each(|_, _| Ok::<(), std::io::Error>(()))?;
+    Ok(reader)
 }
 
 /// A real failure tells more than the calls that were given up because of it.
@@ -235,6 +303,30 @@ pub(super) fn first_error_first<T>(mut results: Vec<Result<T, Error>>) -> Vec<Re
 }
 
 impl Job<'_> {
+    /// Runs calls side by side, all of the first pass or all of the second.
+    pub(super) async fn run_all(
+        &self,
+        calls: Vec<Call>,
+        told: &mut Told,
+        effort: &mut Effort,
+    ) -> Result<(), Error> {
+        let open: Vec<Call> = calls
+            .into_iter()
+            .filter(|call| !matches!(call.progress, Progress::Done | Progress::Waiting))
+            .collect();
+        let second = open.first().is_some_and(|call| call.way.comes_second());
+        let finished: Vec<Result<(ByEntry, Effort), Error>> =
+            stream::iter(open).map(|call| self.run(call)).buffer_unordered(CALLS_AT_ONCE).collect().await;
+        for result in first_error_first(finished) {
+            let (rows, spent) = result?;
+            for (entry, outcome) in rows {
+                if second { told.complete(entry, outcome) } else { told.put(entry, outcome) }
+            }
+            effort.add(spent);
+        }
+        Ok(())
+    }
+
     async fn run(&self, call: Call) -> Result<(ByEntry, Effort), Error> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -258,9 +350,11 @@ impl Job<'_> {
         let marked =
             (self.batch.route.tag_place().is_some() && !self.may_repeat(call.way)).then(|| call.clone());
         let ended = match call.way {
-            Way::Bulk | Way::BulkUpdate | Way::BulkInsert => self.run_bulk(call, effort).await,
+            Way::Bulk | Way::BulkUpdate | Way::BulkInsert | Way::BulkLookups => {
+                self.run_bulk(call, effort).await
+            }
             Way::Look => self.run_look(call, effort).await,
-            Way::Insert | Way::Update | Way::Upsert => self.run_records(call, effort).await,
+            Way::Insert | Way::Update | Way::Upsert | Way::Lookups => self.run_records(call, effort).await,
             Way::Delete => self.run_delete(call, effort).await,
         };
         match (ended, marked) {
@@ -273,7 +367,8 @@ impl Job<'_> {
 
     /// Whether sending the rows of a call again does no harm.
     pub fn may_repeat(&self, way: Way) -> bool {
-        way.is_harmless() && !self.batch.route.adds_rows() || self.batch.route.idempotent
+        let route = &self.batch.route;
+        way.comes_second() || way.is_harmless() && !route.adds_rows() || route.idempotent
     }
 
     /// Notes in the ledger that the call is about to be sent, unless the run is told to stop.
@@ -292,23 +387,38 @@ impl Job<'_> {
 
     /// Stores the outcomes of a call's units and gives them by entry.
     pub async fn done(&self, call: &Call, outcomes: Vec<Outcome>) -> Result<ByEntry, Error> {
+        self.done_but(call, outcomes.into_iter().map(Some).collect()).await
+    }
+
+    /// Stores the outcomes of a call's units, but for those that wait, and gives them by entry. Lookups that
+    /// come second are planned with it.
+    pub async fn done_but(&self, call: &Call, outcomes: Vec<Option<Outcome>>) -> Result<ByEntry, Error> {
         let mut rows = Vec::with_capacity(outcomes.len());
-        {
+        let (mut waiting, mut second) = (Vec::new(), Vec::new());
+        for (place, (unit, outcome)) in call.units.iter().zip(outcomes).enumerate() {
+            let Some(outcome) = outcome else {
+                waiting.push(unit.clone());
+                continue;
+            };
+            let outcome = match call.notes.get(place).filter(|_| call.way.comes_second()) {
+                Some(note) if !outcome.success() => unset(outcome, note),
+                _ => outcome,
+            };
+            let later = self.left_for_later(call, place, &outcome).await?;
             let mut reader = self.reader.lock().await;
-            for (unit, outcome) in call.units.iter().zip(&outcomes) {
-                for &number in unit {
-                    let entry = reader.entry(number)?;
-                    rows.push(RowRecord {
-                        entry: number,
-                        line: entry.line,
-                        key: entry.key,
-                        hash: entry.hash,
-                        outcome: outcome.clone(),
-                    });
-                }
+            for &number in unit {
+                rows.push(row_record(number, &reader.entry(number)?, &outcome, !later.is_empty()));
+            }
+            if !later.is_empty() {
+                second.push((unit.clone(), Note { id: outcome.record_id, later, ..Note::default() }));
             }
         }
-        self.writer.ledger.finish_call(self.batch, call, &rows)?;
+        let mut others: Vec<Call> = call.parts(call.way, &waiting, waiting.len());
+        others.iter_mut().for_each(|call| call.progress = Progress::Waiting);
+        if !second.is_empty() {
+            others.push(noted(Way::Lookups, &second));
+        }
+        self.writer.ledger.finish_call(self.batch, call, &rows, &mut others)?;
         Ok(rows.into_iter().map(|row| (row.entry, row.outcome)).collect())
     }
 
@@ -387,9 +497,9 @@ impl Job<'_> {
         mut others: Vec<Call>,
         effort: &mut Effort,
     ) -> Result<ByEntry, Error> {
-        self.writer.ledger.replace_call(&self.batch.id, call.number, &mut others)?;
+        self.writer.ledger.replace_calls(&self.batch.id, &[call.number], &mut others)?;
         let mut outcomes = Vec::new();
-        for other in others {
+        for other in others.into_iter().filter(|other| other.progress != Progress::Waiting) {
             outcomes.extend(Box::pin(self.run_call(other, effort)).await?);
         }
         Ok(outcomes)
@@ -399,6 +509,15 @@ impl Job<'_> {
     pub(super) fn may_fall_back(&self) -> bool {
         self.writer.config.method == Method::Auto
     }
+}
+
+fn row_record(number: u32, entry: &Entry, outcome: &Outcome, partly: bool) -> RowRecord {
+    let completes = match (&entry.key, &entry.step) {
+        (None, Step::Change(Change::ById(id))) => Some(id.clone()),
+        _ => None,
+    };
+    let (line, key, hash) = (entry.line, entry.key, entry.hash);
+    RowRecord { entry: number, line, key, hash, outcome: outcome.clone(), partly, completes }
 }
 
 /// The outcome of a row that was sent twice: whether the first sending created it is not known. An update

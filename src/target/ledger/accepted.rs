@@ -14,10 +14,10 @@ impl Ledger {
     /// When SQLite fails.
     pub fn latest(&self, lane: i64, key: u128) -> Result<Option<Accepted>> {
         self.accepted(
-            "SELECT id, run, from_run, from_line, hash, replayed, outcome, EXISTS
+            "SELECT id, run, from_run, from_line, hash, replayed, outcome, ok = 3, EXISTS
              (SELECT 1 FROM rows newer WHERE newer.lane = rows.lane AND newer.key = rows.key AND newer.ok = 2
               AND (newer.run, newer.line, newer.id) > (rows.run, rows.line, rows.id))
-             FROM rows WHERE lane = ?1 AND key = ?2 AND ok = 1 ORDER BY run DESC, line DESC, id DESC LIMIT 1",
+             FROM rows WHERE lane = ?1 AND key = ?2 AND ok IN (1, 3) ORDER BY run DESC, line DESC, id DESC LIMIT 1",
             params![lane, key.to_be_bytes()],
         )
     }
@@ -28,8 +28,8 @@ impl Ledger {
     /// When SQLite fails.
     pub fn keyless(&self, lane: i64, hash: u128, run: i64, taken: u64) -> Result<Option<Accepted>> {
         self.accepted(
-            "SELECT id, run, from_run, from_line, hash, replayed, outcome, 0 FROM rows
-             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok = 1 AND run < ?3
+            "SELECT id, run, from_run, from_line, hash, replayed, outcome, ok = 3, 0 FROM rows
+             WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok IN (1, 3) AND run < ?3
              ORDER BY from_run, from_line, id LIMIT 1 OFFSET ?4",
             params![lane, hash.to_be_bytes(), run, signed(taken)],
         )
@@ -47,7 +47,8 @@ impl Ledger {
             hash: u128::from_be_bytes(row.get(4)?),
             replayed: row.get(5)?,
             outcome: serde_json::from_str(&row.get::<_, String>(6)?)?,
-            overtaken: row.get(7)?,
+            partly: row.get(7)?,
+            overtaken: row.get(8)?,
         }))
     }
 

@@ -104,45 +104,37 @@ impl Ledger {
         Ok(())
     }
 
-    /// Replaces a call that was not sent by others, which get free numbers.
+    /// Replaces calls that were not sent by others, which get free numbers.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn replace_call(&self, batch: &str, number: u32, others: &mut [Call]) -> Result<()> {
+    pub fn replace_calls(&self, batch: &str, numbers: &[u32], others: &mut [Call]) -> Result<()> {
         self.transact(|tx| {
-            let last: u32 =
-                tx.query_row("SELECT max(call) FROM calls WHERE batch = ?1", [batch], |row| row.get(0))?;
-            for (other, free) in others.iter_mut().zip(last + 1..) {
-                other.number = free;
+            add_calls(tx, batch, others)?;
+            for number in numbers {
+                tx.execute("DELETE FROM calls WHERE batch = ?1 AND call = ?2", params![batch, number])?;
             }
-            tx.execute("DELETE FROM calls WHERE batch = ?1 AND call = ?2", params![batch, number])?;
-            others.iter().try_for_each(|call| insert_call(tx, batch, call))
+            Ok(())
         })
     }
 
-    /// Ends a call with the outcomes of its rows.
+    /// Ends a call with the outcomes of its rows; `others` are the calls of rows that are not done by it.
     ///
     /// # Errors
     /// When SQLite fails.
-    pub fn finish_call(&self, batch: &StoredBatch, call: &Call, rows: &[RowRecord]) -> Result<()> {
+    pub fn finish_call(
+        &self,
+        batch: &StoredBatch,
+        call: &Call,
+        rows: &[RowRecord],
+        others: &mut [Call],
+    ) -> Result<()> {
         self.transact(|tx| {
-            let mut insert = tx.prepare_cached(
-                "INSERT INTO rows (run, lane, line, key, hash, ok, outcome, batch, entry, from_run, from_line)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?1, ?3)",
-            )?;
-            for row in rows {
-                insert.execute(params![
-                    batch.run,
-                    batch.lane,
-                    signed(row.line),
-                    row.key.map(u128::to_be_bytes),
-                    row.hash.to_be_bytes(),
-                    standing(&row.outcome),
-                    serde_json::to_string(&row.outcome)?,
-                    batch.id,
-                    row.entry
-                ])?;
+            match call.way.comes_second() {
+                true => complete_rows(tx, batch, rows)?,
+                false => insert_rows(tx, batch, rows)?,
             }
+            add_calls(tx, &batch.id, others)?;
             tx.execute(
                 "UPDATE calls SET progress = 'done' WHERE batch = ?1 AND call = ?2",
                 params![batch.id, call.number],
@@ -179,12 +171,71 @@ impl Ledger {
     }
 }
 
-/// What column `ok` says: 0 nothing was written, 1 all was, 2 nobody knows.
-fn standing(outcome: &Outcome) -> u8 {
-    match outcome.action {
+/// What column `ok` says: 0 nothing was written, 1 all was, 2 nobody knows, 3 all but lookups was.
+fn standing(row: &RowRecord) -> u8 {
+    match row.outcome.action {
         Action::Unknown => 2,
-        _ => u8::from(outcome.success()),
+        _ if row.partly => 3,
+        _ => u8::from(row.outcome.success()),
     }
+}
+
+fn insert_rows(tx: &Transaction<'_>, batch: &StoredBatch, rows: &[RowRecord]) -> Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO rows (run, lane, line, key, hash, ok, outcome, batch, entry, from_run, from_line)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?1, ?3)",
+    )?;
+    // Rows without a key are matched one by one: the same row may not count twice.
+    let mut complete = tx.prepare_cached(
+        "DELETE FROM rows WHERE lane = ?1 AND key IS NULL AND hash = ?2 AND ok = 3
+         AND json_extract(outcome, '$.record_id') = ?3",
+    )?;
+    for row in rows {
+        if let Some(record) = row.completes.as_ref().filter(|_| row.outcome.success()) {
+            complete.execute(params![batch.lane, row.hash.to_be_bytes(), record])?;
+        }
+        insert.execute(params![
+            batch.run,
+            batch.lane,
+            signed(row.line),
+            row.key.map(u128::to_be_bytes),
+            row.hash.to_be_bytes(),
+            standing(row),
+            serde_json::to_string(&row.outcome)?,
+            batch.id,
+            row.entry
+        ])?;
+    }
+    Ok(())
+}
+
+/// The second pass: what became of the lookups of rows that were written without them.
+fn complete_rows(tx: &Transaction<'_>, batch: &StoredBatch, rows: &[RowRecord]) -> Result<()> {
+    let mut set = tx.prepare_cached(
+        "UPDATE rows SET ok = 1, outcome = iif(?3 IS NULL, outcome, json_set(outcome, '$.modified', ?3))
+         WHERE batch = ?1 AND entry = ?2 AND ok = 3",
+    )?;
+    let mut fail =
+        tx.prepare_cached("UPDATE rows SET outcome = ?3 WHERE batch = ?1 AND entry = ?2 AND ok = 3")?;
+    for row in rows {
+        if row.outcome.success() {
+            set.execute(params![batch.id, row.entry, row.outcome.modified])?;
+        } else {
+            fail.execute(params![batch.id, row.entry, serde_json::to_string(&row.outcome)?])?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds calls under free numbers.
+fn add_calls(tx: &Transaction<'_>, batch: &str, calls: &mut [Call]) -> Result<()> {
+    let last: Option<u32> =
+        tx.query_row("SELECT max(call) FROM calls WHERE batch = ?1", [batch], |row| row.get(0))?;
+    for (call, free) in calls.iter_mut().zip(last.map_or(0, |last| last + 1)..) {
+        call.number = free;
+        insert_call(tx, batch, call)?;
+    }
+    Ok(())
 }
 
 fn insert_call(tx: &Transaction<'_>, batch: &str, call: &Call) -> Result<()> {

@@ -2,7 +2,8 @@
 //!
 //! One SQLite file in `state_dir/target`, one process at a time. A batch is written down with its calls
 //! before the first of them is sent; a call goes planned → intent → (bulk: submitted) → done, and its row
-//! outcomes are stored in the same transaction that ends it. So after a kill it is known of every row
+//! outcomes are stored in the same transaction that ends it. A call whose rows wait for parents stands
+//! there as waiting; nothing of it was sent. So after a kill it is known of every row
 //! whether it was never sent, may have been sent, or was answered. Rows stay as long as a tap may send
 //! them again (`replay`).
 //!
@@ -15,7 +16,7 @@
 //! | `lanes` | number of each org, source, stream and module |
 //! | `batches` | batches that are not finished: route, spool file |
 //! | `calls` | their bulk jobs and record calls: rows, progress, job id, what was found out before |
-//! | `rows` | outcome of every row sent, by key and content; `ok` is 1 for accepted, 2 for unknown; `run` and `line` are where it was seen last, `from_run` and `from_line` where first |
+//! | `rows` | outcome of every row sent, by key and content; `ok` is 1 for accepted, 2 for unknown, 3 for written but for lookups; `run` and `line` are where it was seen last, `from_run` and `from_line` where first |
 //! | `known` | what was last written to each key, for routes that need it |
 
 mod accepted;
@@ -38,7 +39,7 @@ pub use runs::{Place, Reach};
 pub use types::{Accepted, Call, Note, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
 
 /// Moves when the tables change; an older file is refused rather than misread.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL);
@@ -56,6 +57,7 @@ CREATE TABLE IF NOT EXISTS calls (batch TEXT NOT NULL, call INTEGER NOT NULL, wa
 CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, lane INTEGER NOT NULL, line INTEGER NOT NULL,
   key BLOB, hash BLOB NOT NULL, ok INTEGER NOT NULL, replayed INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL,
   batch TEXT, entry INTEGER, from_run INTEGER NOT NULL, from_line INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS rows_partly ON rows (batch, entry) WHERE ok = 3;
 INSERT INTO identity (name) SELECT lower(hex(randomblob(4))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 ";
 

@@ -20,6 +20,8 @@ pub enum Progress {
     Submitted,
     /// Answered.
     Done,
+    /// Nothing was sent; its rows wait for parents, or for earlier rows of the same records.
+    Waiting,
 }
 
 impl Progress {
@@ -29,6 +31,7 @@ impl Progress {
             Self::Intent => "intent",
             Self::Submitted => "submitted",
             Self::Done => "done",
+            Self::Waiting => "waiting",
         }
     }
 
@@ -37,6 +40,7 @@ impl Progress {
             "planned" => Self::Planned,
             "submitted" => Self::Submitted,
             "done" => Self::Done,
+            "waiting" => Self::Waiting,
             _ => Self::Intent,
         }
     }
@@ -61,6 +65,10 @@ pub enum Way {
     BulkUpdate,
     /// A bulk write job that creates.
     BulkInsert,
+    /// A record call that sets lookups of records that were written without them.
+    Lookups,
+    /// A bulk write job that does.
+    BulkLookups,
 }
 
 impl Way {
@@ -74,6 +82,8 @@ impl Way {
             Self::Look => "look",
             Self::BulkUpdate => "bulk update",
             Self::BulkInsert => "bulk insert",
+            Self::Lookups => "lookups",
+            Self::BulkLookups => "bulk lookups",
         }
     }
 
@@ -86,6 +96,8 @@ impl Way {
             "look" => Self::Look,
             "bulk update" => Self::BulkUpdate,
             "bulk insert" => Self::BulkInsert,
+            "lookups" => Self::Lookups,
+            "bulk lookups" => Self::BulkLookups,
             _ => Self::Bulk,
         }
     }
@@ -94,12 +106,17 @@ impl Way {
 impl Way {
     /// Whether a second sending does no harm, whatever the route.
     pub fn is_harmless(self) -> bool {
-        matches!(self, Self::Update | Self::Delete | Self::Look | Self::BulkUpdate)
+        matches!(self, Self::Update | Self::Delete | Self::Look | Self::BulkUpdate) || self.comes_second()
     }
 
     /// Whether a bulk write job carries the rows.
     pub fn is_bulk(self) -> bool {
-        matches!(self, Self::Bulk | Self::BulkUpdate | Self::BulkInsert)
+        matches!(self, Self::Bulk | Self::BulkUpdate | Self::BulkInsert | Self::BulkLookups)
+    }
+
+    /// Whether its rows were written before, but for lookups.
+    pub fn comes_second(self) -> bool {
+        matches!(self, Self::Lookups | Self::BulkLookups)
     }
 }
 
@@ -115,6 +132,10 @@ pub struct Note {
     /// Fields that are left as somebody else set them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<String>,
+    /// Columns of lookups whose parents were not there: the first pass leaves them out, the second sends
+    /// nothing else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<u32>,
 }
 
 /// Rows of a batch that are sent as one: entry numbers, the later laid over the earlier.
@@ -188,6 +209,10 @@ pub struct RowRecord {
     pub hash: u128,
     /// What became of it.
     pub outcome: Outcome,
+    /// Whether it was written without a lookup.
+    pub partly: bool,
+    /// For a row without a key: the record that was written without a lookup and that it completes.
+    pub completes: Option<String>,
 }
 
 /// A row accepted earlier.
@@ -205,6 +230,8 @@ pub struct Accepted {
     pub replayed: bool,
     /// What became of it.
     pub outcome: Outcome,
+    /// Whether it was written without a lookup.
+    pub partly: bool,
     /// Whether of a later row of its key nobody knows what became.
     pub overtaken: bool,
 }

@@ -105,9 +105,10 @@ async fn a_new_row_after_two_crashes_is_no_replay() {
         "streams": {"tasks": {"module": "Tasks", "operation": "insert"}}});
     let bed = Bed::new(config).await;
     // Three runs without a last STATE: each goes on from a row that the run before it had written.
-    bed.written(tasks(&["a", "b", "c"])).await;
+    let rows = |names: &[&str]| tasks(names).split_once('\n').expect("a SCHEMA").1.to_owned();
+    bed.written(tasks(&["a", "b"]) + &state(1) + &rows(&["c"])).await;
     bed.written(tasks(&["c", "d"])).await;
-    // `a` was written by the first run only, and the second began behind it.
+    // `a` was written by the first run only, and lies before the last STATE.
     let (_, _, results) = bed.written(tasks(&["d", "a"]) + &state(1)).await;
     let replayed: Vec<bool> = results.iter().map(|result| result["replayed"] == true).collect();
     assert_eq!(replayed, [true, false]);

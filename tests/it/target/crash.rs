@@ -153,7 +153,7 @@ async fn kill_and_resume(operation: &str, method: &str, seed: u64) {
 }
 
 /// A run that is killed after a while: its summary if it came to its end, and what it printed.
-async fn killed(bed: &Bed, input: String, limit: Duration) -> (Option<Summary>, Vec<String>) {
+pub(super) async fn killed(bed: &Bed, input: String, limit: Duration) -> (Option<Summary>, Vec<String>) {
     loop {
         let config = TargetConfig::from_json(&bed.config).expect("good config");
         let output = Output::default();

@@ -3,6 +3,7 @@
 //! - `rows`: what arrives and what is told.
 //! - `mapping`: which rows and values go where.
 //! - `lookups`: parents named by a key of their own.
+//! - `parents`: parents that come after their children.
 //! - `checks`: what is refused before it is sent.
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
 //! - `crash`: what survives lost answers, stops and kills.
@@ -24,6 +25,7 @@ mod look;
 mod lookups;
 mod mapping;
 mod nested;
+mod parents;
 mod plan;
 mod results;
 mod rows;
@@ -77,8 +79,10 @@ impl Bed {
 
     async fn with(config: Value, options: Options) -> Self {
         let key = json!({"api_name": "Northwind_Id", "data_type": "text", "length": 20, "unique": true, "custom": true});
+        let first =
+            json!({"api_name": "First_Contact", "data_type": "lookup", "lookup": "Contacts", "custom": true});
         let schema = json!({"modules": [
-            {"api_name": "Accounts", "fields": [key]},
+            {"api_name": "Accounts", "fields": [key, first]},
             {"api_name": "Contacts", "fields": [key]}]});
         let zylker = Zylker::start(Options { schema: Some(schema), ..options }).await;
         Self { zylker, folder: tempfile::tempdir().expect("a folder"), config, source: Source::Tap }
