@@ -8,8 +8,9 @@ use super::extract::Context;
 use super::keeper::{DELETED_AT, Keeper, Keeps};
 use super::memory::{Ids, Memory, StreamMemory};
 use super::plan::StreamPlan;
-use super::state::Bounds;
+use super::state::{Bookmark, Bounds};
 use crate::protocol::schema::Property;
+use crate::protocol::state::StateError;
 use std::sync::{Arc, PoisonError};
 
 impl Context {
@@ -23,6 +24,12 @@ impl Context {
         let mut plans = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
         plans.sort_by(|one, other| one.tap_stream_id.cmp(&other.tap_stream_id));
         plans
+    }
+
+    /// Whether all of a module was read, is read or would be read by this run from its first row on.
+    pub fn is_read_whole(&self, plan: &StreamPlan) -> Result<bool, StateError> {
+        let bookmark = Bookmark::read(&self.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
+        Ok(bookmark.in_progress.is_none() && bookmark.replication_key_value.is_none())
     }
 
     /// The ids of a stream that are this process's.

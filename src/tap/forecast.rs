@@ -3,17 +3,20 @@
 //! It makes the same choices as the sync (see [`super::planner`]) from the same metadata, catalog and
 //! state, and keeps what it had to ask Zoho for, so that the sync need not ask again.
 
-use super::config::TapConfig;
+use super::config::{DeletedForm, TapConfig};
+use super::deletes::{self, Bookmarks, reconcile};
 use super::discover::{Skipped, skips};
 use super::error::Error;
 use super::extract::{Context, Inputs, KNOWN_FOR, in_stream};
 use super::output::Observer;
 use super::plan::{StreamPlan, Way, module_of};
-use super::planner::{Expected, Offer, Offers, OwnPrice, own_price, survey};
+use super::planner::{Expected, Offer, Offers, OwnPrice, expect, own_price, survey};
 use super::price::{coql_unknown, jobs};
 use super::reader::Reading;
+use super::refresh;
 use super::shards::claim;
 use super::state::Bookmark;
+use crate::diagnostic::thousands;
 use crate::protocol::catalog::{Catalog, CatalogEntry};
 use crate::protocol::state::State;
 use crate::zoho::{Allowance, Client, Spent};
@@ -121,9 +124,16 @@ pub async fn forecast(
     let context = Context::new(Inputs { client, config, state_dir, observer, shutdown, state })?;
     let selected: Arc<[Arc<CatalogEntry>]> =
         catalog.streams.iter().filter(|entry| entry.is_selected()).cloned().map(Arc::new).collect();
-    let (streams, mut skipped) = context.prepare(&selected).await?;
-    let looks =
-        streams.clone().into_iter().map(|entry| look_at(context.clone(), entry, Arc::clone(&selected)));
+    let (mut streams, mut skipped) = context.prepare(&selected).await?;
+    if context.config.deleted_records == DeletedForm::Mark {
+        streams.retain(|entry| entry.tap_stream_id != deletes::STREAM);
+        streams.push(Arc::new(deletes::entry()));
+    }
+    let tells_deletes = streams.iter().any(|entry| entry.tap_stream_id == deletes::STREAM);
+    let looks = streams
+        .clone()
+        .into_iter()
+        .map(|entry| look_at(context.clone(), entry, Arc::clone(&selected), tells_deletes));
     let looks: Vec<_> = futures_util::stream::iter(looks).buffered(STREAMS_AT_ONCE).collect().await;
     let mut forecasts = Vec::new();
     for (entry, look) in streams.iter().zip(looks) {
@@ -143,10 +153,11 @@ async fn look_at(
     context: Context,
     entry: Arc<CatalogEntry>,
     selected: Arc<[Arc<CatalogEntry>]>,
+    tells_deletes: bool,
 ) -> Result<StreamForecast, Error> {
     match own_price(&entry, &selected) {
         Some(price) => Ok(own_way(&entry, price)),
-        None => module(&context, &entry).await,
+        None => module(&context, &entry, tells_deletes).await,
     }
 }
 
@@ -176,7 +187,11 @@ pub(super) async fn known_plan(context: &Context, entry: &CatalogEntry) -> Resul
     Ok(StreamPlan::new(entry, &fields, &context.policy, context.config.lookup_names))
 }
 
-async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecast, Error> {
+async fn module(
+    context: &Context,
+    entry: &CatalogEntry,
+    tells_deletes: bool,
+) -> Result<StreamForecast, Error> {
     let plan = known_plan(context, entry).await?;
     let bookmark = Bookmark::read(&context.state, &plan.tap_stream_id, plan.replication_key.as_deref())?;
     let reading = Reading::new(context, &plan, bookmark);
@@ -200,18 +215,58 @@ async fn module(context: &Context, entry: &CatalogEntry) -> Result<StreamForecas
     let windows = jobs(expected.rows().unwrap_or(0));
     let files = able.first().map_or(0, |offer| offer.slices.count(Way::BulkRead));
     let is_quiet = since.is_some() && expected.rows() == Some(0);
+    let nothing = choice.is_none().then(|| "nothing can deliver it as it is selected".to_owned());
+    let passes = if choice.is_some() { passes(context, &plan, tells_deletes).await? } else { Vec::new() };
+    let told = passes.iter().map(|pass| format!("{}, for {} credits", pass.what, thousands(pass.credits)));
+    let notes: Vec<String> = nothing.into_iter().chain(told).collect();
     Ok(StreamForecast {
         stream: plan.stream.clone(),
         since,
         expected,
-        jobs: windows * files,
+        jobs: windows * files + passes.iter().map(|pass| pass.jobs).sum::<u64>(),
         offers: able,
         refused,
         choice,
-        credits,
+        credits: credits + passes.iter().map(|pass| pass.credits).sum::<u64>(),
         metadata: u64::from(!is_quiet),
-        note: choice.is_none().then(|| "nothing can deliver it as it is selected".to_owned()),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
     })
+}
+
+/// A reading of a whole module that follows its own.
+struct WholePass {
+    what: &'static str,
+    credits: u64,
+    jobs: u64,
+}
+
+/// What is due once the module is read.
+async fn passes(context: &Context, plan: &StreamPlan, tells_deletes: bool) -> Result<Vec<WholePass>, Error> {
+    let (now, mut due) = (context.server_time(), Vec::new());
+    // What was read whole is neither compared nor refreshed in the same run.
+    if context.is_read_whole(plan)? {
+        return Ok(Vec::new());
+    }
+    if tells_deletes && reconcile::is_due(context, plan, &Bookmarks::read(&context.state)?, now) {
+        due.push(("ids are compared", plan.narrowed(|_| false)));
+    }
+    let last = refresh::bookmarks(context)?.get(&plan.module).copied();
+    let columns = refresh::due(context, plan, last, now);
+    if !columns.is_empty() {
+        let narrow = plan.narrowed(|name| columns.iter().any(|column| column == name));
+        due.push(("formulas and rollups are read again", narrow));
+    }
+    let mut passes = Vec::new();
+    for (what, plan) in due {
+        let reading = Reading::new(context, &plan, Bookmark::default());
+        let outlook = expect(context, &reading).await?;
+        let offers = Offers::new(&plan, context.config.method, &outlook, &reading.learned);
+        let cheapest = offers.able.first();
+        let credits = cheapest.map_or(0, |offer| offer.credits);
+        let files = cheapest.map_or(0, |offer| offer.slices.count(Way::BulkRead));
+        passes.push(WholePass { what, credits, jobs: files * jobs(outlook.expected.rows().unwrap_or(0)) });
+    }
+    Ok(passes)
 }
 
 /// Nobody watches a plan being made.

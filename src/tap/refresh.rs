@@ -24,20 +24,21 @@ pub(super) const BOOKMARK: &str = "formula_refresh";
 
 /// Refreshes every module that was read in this run and is due.
 pub(super) async fn run(context: &Context, output: &Output) -> Result<(), Error> {
-    let Some(settings) = &context.config.refresh else { return Ok(()) };
+    if context.config.refresh.is_none() {
+        return Ok(());
+    }
     let mut bookmarks = bookmarks(context)?;
-    let every = TimeDelta::hours(settings.every_hours.into());
     for plan in context.read_plans() {
-        let columns = context.refreshed(&plan);
-        let last = bookmarks.get(&plan.module).copied();
-        let now = context.server_time();
-        let due = last.is_none_or(|last| now - last >= every);
-        if columns.is_empty() || !due {
+        let (last, now) = (bookmarks.get(&plan.module).copied(), context.server_time());
+        let columns = due(context, &plan, last, now);
+        if columns.is_empty() {
             continue;
         }
         // Always a later second: memory tells by it what was heard of.
         let until = last.map_or(now, |last| now.max(last + TimeDelta::seconds(1)));
-        module(context, &plan, columns, output, last, until).await?;
+        if !context.is_read_whole(&plan)? {
+            module(context, &plan, columns, output, last, until).await?;
+        }
         bookmarks.insert(plan.module.clone(), until);
         let mut bookmark = output.stream(BOOKMARK, BOOKMARK);
         let times = bookmarks.iter().map(|(module, time)| (module.clone(), text(*time).into()));
@@ -45,6 +46,20 @@ pub(super) async fn run(context: &Context, output: &Output) -> Result<(), Error>
         bookmark.close()?;
     }
     Ok(())
+}
+
+/// The columns of a module that are to be refreshed now, the last time having been then.
+pub(super) fn due(
+    context: &Context,
+    plan: &StreamPlan,
+    last: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let hours = context.config.refresh.as_ref().map_or(0, |settings| settings.every_hours);
+    match last {
+        Some(last) if now - last < TimeDelta::hours(hours.into()) => Vec::new(),
+        _ => context.refreshed(plan),
+    }
 }
 
 /// The bookmarks, one for each module.

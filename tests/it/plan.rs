@@ -65,6 +65,30 @@ fn the_plan_of_an_increment_is_what_it_costs() {
     assert!(data <= 4 + 1 + 2 * 2, "{data}");
 }
 
+/// What follows a module's own reading is in the plan on the day it is due, and not done right after the
+/// module was read whole.
+#[test]
+fn passes_over_a_whole_module_are_planned_when_they_are_due() {
+    for form in ["stream", "mark"] {
+        let context = TestContext::new(&[("Everything", 2_001)]);
+        context.catalog(&["Everything", "deleted_records"]);
+        let settings = json!({"refresh": {"every_hours": 24}, "reconcile": {}, "deleted_records": form});
+        context.settings_with("config.json", &settings);
+        let first = plan(&context, &["--catalog", "catalog.json"]);
+        context.control("DELETE", "stats", &Value::Null);
+        let (_, state) = synced(&context, &[]);
+        assert_eq!(first["credits"]["data"], charged(&context).data, "{form}");
+        context.control("POST", "clock", &json!({"advance_seconds": 31 * 86_400}));
+        let args = ["--catalog", "catalog.json", "--state", state.to_str().expect("UTF-8")];
+        let due = plan(&context, &args);
+        let note = due["streams"][0]["note"].as_str().expect("a note");
+        assert!(note.contains("ids are compared, for 4 credits; formulas and rollups"), "{note}");
+        context.control("DELETE", "stats", &Value::Null);
+        sync(&context, &args[2..]);
+        assert_eq!(due["credits"]["data"], charged(&context).data, "{form}: {due:#}");
+    }
+}
+
 /// A run that ends well, and the state to go on from.
 fn synced(context: &TestContext, args: &[&str]) -> (Output, PathBuf) {
     let output = sync(context, args);

@@ -9,7 +9,7 @@
 mod bookmarks;
 mod list;
 mod pass;
-mod reconcile;
+pub(super) mod reconcile;
 
 use super::config::DeletedForm;
 use super::discover::skips;

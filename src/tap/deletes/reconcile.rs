@@ -5,14 +5,16 @@ use super::bookmarks::Bookmarks;
 use super::pass::{KEPT, Pass};
 use crate::tap::by_id;
 use crate::tap::error::Error;
+use crate::tap::extract::Context;
 use crate::tap::keeper::id_in;
+use crate::tap::plan::StreamPlan;
 use crate::tap::reader;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Compares, if it is due; says so if it ought to be and is not asked for.
 pub(super) async fn run(pass: &mut Pass<'_>, bookmarks: &mut Bookmarks, cut: bool) -> Result<(), Error> {
-    let (stream, module) = (&pass.plan.stream, &pass.plan.module);
+    let stream = &pass.plan.stream;
     let old = pass.heard.is_some_and(|heard| pass.until - heard > KEPT);
     if old {
         tracing::warn!(
@@ -33,11 +35,14 @@ pub(super) async fn run(pass: &mut Pass<'_>, bookmarks: &mut Bookmarks, cut: boo
     else {
         return Ok(());
     };
-    let last = bookmarks.reconciled.get(module).copied();
-    let every = TimeDelta::days(settings.every_days.into());
-    let due = last.is_none_or(|last| pass.until - last >= every);
     let first = !pass.memory.is_whole()?;
-    if !(due || first || old || cut || settings.now) {
+    if !(is_due(pass.context, pass.plan, bookmarks, pass.until) || first || old || cut) {
+        return Ok(());
+    }
+    if first && pass.memory.fresh && pass.context.is_read_whole(pass.plan)? {
+        tracing::info!(stream, "all ids are remembered; the next comparison finds what is missing");
+        pass.memory.make_whole()?;
+        bookmarks.reconciled.insert(pass.plan.module.clone(), pass.until);
         return Ok(());
     }
     let percent = settings.max_missing_percent;
@@ -55,6 +60,20 @@ pub(super) async fn run(pass: &mut Pass<'_>, bookmarks: &mut Bookmarks, cut: boo
     }
     bookmarks.reconciled.insert(pass.plan.module.clone(), pass.until);
     Ok(())
+}
+
+/// Whether ids are compared by what the settings ask for.
+pub(in crate::tap) fn is_due(
+    context: &Context,
+    plan: &StreamPlan,
+    bookmarks: &Bookmarks,
+    now: DateTime<Utc>,
+) -> bool {
+    let settings = context.config.reconcile.as_ref().filter(|_| context.reconciles(plan));
+    settings.is_some_and(|settings| {
+        let last = bookmarks.reconciled.get(&plan.module);
+        settings.now || last.is_none_or(|last| now - *last >= TimeDelta::days(settings.every_days.into()))
+    })
 }
 
 /// All ids of the module, by the cheapest way.
