@@ -1,6 +1,7 @@
 # Thin: each target is a line or two, and CI runs the same ones.
 
 CARGO ?= cargo
+BENCH_PROFILE ?= release
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
 RUN_TESTS = $(CARGO) nextest run
@@ -8,7 +9,7 @@ else
 RUN_TESTS = $(CARGO) test
 endif
 
-.PHONY: demo test test-interop soak soak-slice check bench doc install image wheel sbom deny clean
+.PHONY: demo test test-interop soak soak-slice check bench bench-e2e doc install image wheel sbom deny clean
 
 demo: ## show discovery, tap and target at work, without an account
 	$(CARGO) build --quiet
@@ -37,6 +38,9 @@ soak-slice: ## ten minutes of the soak, another part each time
 
 bench: ## the codec in rows/s and MB/s
 	$(CARGO) bench --bench codec
+
+bench-e2e: ## whole programs beside unzip and zip; BENCH_PAIRS, BENCH_ONLY, BENCH_LARGE: see benches/e2e/main.rs
+	$(CARGO) bench --locked --profile $(BENCH_PROFILE) --bench e2e
 
 wheel: ## the Python wheel into target/wheels; needs maturin
 	maturin build --release --locked

@@ -316,6 +316,21 @@ pub struct EmulateArgs {
     /// Time a bulk job takes, in milliseconds
     #[arg(long, value_name = "MS")]
     pub job_millis: Option<u64>,
+    /// A zip that Bulk Read answers with where it is just what a job asks for, as `Leads=leads.zip`; may be
+    /// repeated. Its ids are those of the generated rows
+    #[arg(long, value_name = "MODULE=FILE", value_parser = parse_prepared)]
+    pub prepared: Vec<(String, PathBuf)>,
+    /// Take the rows of Bulk Write as added without a look at them
+    #[arg(long)]
+    pub blind_writes: bool,
+    /// No credits, calls at a time, downloads per minute or tokens per ten minutes
+    #[arg(long)]
+    pub no_limits: bool,
+}
+
+fn parse_prepared(text: &str) -> Result<(String, PathBuf), String> {
+    let (module, file) = text.split_once('=').ok_or("expected MODULE=FILE")?;
+    Ok((module.to_owned(), file.into()))
 }
 
 fn parse_rows(text: &str) -> Result<(String, u64), String> {

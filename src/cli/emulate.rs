@@ -44,6 +44,9 @@ fn options(args: &EmulateArgs) -> Result<Options, Error> {
         options.job_ms = i64::try_from(millis).unwrap_or(i64::MAX);
     }
     options.rows = args.rows.iter().cloned().collect();
+    options.prepared.clone_from(&args.prepared);
+    options.blind_writes = args.blind_writes;
+    options.limits.off = args.no_limits;
     options.orgs.extend((2..).take(args.more_orgs.into()).map(|number| OrgOptions {
         name: format!("Zylker {number}"),
         client_id: format!("1000.EMULATOR{number}"),

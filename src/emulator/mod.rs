@@ -28,6 +28,7 @@ mod meddle;
 pub mod mutate;
 mod oauth;
 pub mod path;
+pub mod prepared;
 pub mod render;
 pub mod reply;
 pub mod schema;
@@ -48,10 +49,12 @@ use clock::Clock;
 use directory::Edition;
 use faults::{Faults, Rule};
 use limits::{Limits, Meter};
+use prepared::Prepared;
 use schema::Schema;
 use state::{App, AppState, Org, OrgParts};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use store::Store;
@@ -88,6 +91,10 @@ pub struct Options {
     pub job_ms: i64,
     /// Faults from the start.
     pub faults: Vec<Rule>,
+    /// Zip files that Bulk Read answers with, by module, where they are just what a job asks for.
+    pub prepared: Vec<(String, PathBuf)>,
+    /// Takes the rows of Bulk Write as added without looking at them or keeping them.
+    pub blind_writes: bool,
     /// The clock stands still at this second since 1970; it runs with real time when absent.
     pub frozen_at: Option<i64>,
 }
@@ -105,6 +112,8 @@ impl Default for Options {
             limits: Limits::default(),
             job_ms: 50,
             faults: Vec::new(),
+            prepared: Vec::new(),
+            blind_writes: false,
             frozen_at: None,
         }
     }
@@ -173,6 +182,17 @@ pub enum Error {
     /// Rows were asked for a module that is not in the schema.
     #[error("the emulator schema has no module `{0}` to make rows for")]
     UnknownModule(String),
+    /// A prepared file does not fit.
+    #[error("`{}` cannot be served as rows of `{module}`", path.display())]
+    Prepared {
+        /// The module.
+        module: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Diagnostic for Error {
@@ -183,7 +203,7 @@ impl Diagnostic for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Listen { .. } => Some("choose another port, or port 0 for a free one".to_owned()),
-            Self::Schema(_) => None,
+            Self::Schema(_) | Self::Prepared { .. } => None,
             Self::UnknownModule(_) => {
                 Some("add the module to the schema file, or correct its name".to_owned())
             }
@@ -260,6 +280,7 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
         stats: stats::Stats::default(),
         job_ms: options.job_ms,
         seed: options.seed,
+        blind_writes: options.blind_writes,
         switches: RwLock::new(options.switches.clone()),
         writer: Mutex::default(),
         stopped: Arc::new(AtomicBool::new(false)),
@@ -289,6 +310,8 @@ fn build_org(options: &Options, org: &OrgOptions, base: Id, clock: &Clock) -> Re
     if let Some(code) = &org.grant_code {
         tokens.issue_code(Some(code.clone()), clock.now_ms());
     }
+    let store = Store::new(schema, users, rows, seed, base);
+    let prepared = prepared(options, &store)?;
     Ok(Arc::new(Org::new(OrgParts {
         name: org.name.clone(),
         base,
@@ -297,6 +320,16 @@ fn build_org(options: &Options, org: &OrgOptions, base: Id, clock: &Clock) -> Re
         licences: org.users,
         meter: Meter::new(options.limits.clone(), org.edition, u64::from(org.users)),
         tokens,
-        store: Store::new(schema, users, rows, seed, base),
+        store,
+        prepared,
     })))
+}
+
+fn prepared(options: &Options, store: &Store) -> Result<Vec<(usize, Prepared)>, Error> {
+    let open = |(module, path): &(String, PathBuf)| {
+        let at = store.schema.position(module).ok_or_else(|| Error::UnknownModule(module.clone()))?;
+        let wrong = |source| Error::Prepared { module: module.clone(), path: path.clone(), source };
+        Ok((at, Prepared::open(path, store.view_at(at)).map_err(wrong)?))
+    };
+    options.prepared.iter().map(open).collect()
 }

@@ -10,6 +10,7 @@ use super::faults::{Faults, Fired};
 use super::jobs::Jobs;
 use super::limits::Meter;
 use super::oauth::Tokens;
+use super::prepared::Prepared;
 use super::reply::Reply;
 use super::stats::Stats;
 use super::store::{Stamp, Store};
@@ -45,6 +46,8 @@ pub struct App {
     pub job_ms: i64,
     /// Seed of everything random.
     pub seed: u64,
+    /// Takes the rows of Bulk Write as added without looking at them.
+    pub blind_writes: bool,
     pub(super) switches: RwLock<Switches>,
     pub(super) writer: Mutex<Option<Writer>>,
     pub(super) stopped: Arc<AtomicBool>,
@@ -84,15 +87,17 @@ pub struct Org {
     pub meter: Meter,
     /// Bulk jobs and uploaded files.
     pub jobs: Mutex<Jobs>,
+    /// Files that Bulk Read hands out, with the place of their module.
+    pub prepared: Vec<(usize, Prepared)>,
     pub(super) tokens: Mutex<Tokens>,
     store: RwLock<Store>,
 }
 
 impl Org {
     pub(super) fn new(parts: OrgParts) -> Self {
-        let OrgParts { name, base, zgid, edition, licences, meter, tokens, store } = parts;
+        let OrgParts { name, base, zgid, edition, licences, meter, tokens, store, prepared } = parts;
         let (tokens, store) = (Mutex::new(tokens), RwLock::new(store));
-        Self { name, base, zgid, edition, licences, meter, jobs: Mutex::default(), tokens, store }
+        Self { name, base, zgid, edition, licences, meter, jobs: Mutex::default(), prepared, tokens, store }
     }
 
     /// The rows, to read. Do not hold it across an await.
@@ -124,6 +129,7 @@ pub(super) struct OrgParts {
     pub(super) meter: Meter,
     pub(super) tokens: Tokens,
     pub(super) store: Store,
+    pub(super) prepared: Vec<(usize, Prepared)>,
 }
 
 /// A call that was let through.

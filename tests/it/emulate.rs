@@ -3,7 +3,7 @@
 use crate::common::context::{messages, program};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 struct Running(Child);
@@ -46,6 +46,59 @@ fn the_local_zoho_starts_with_flags_and_serves_the_tap() {
         .expect("runs");
     let records = messages(&output.stdout).into_iter().filter(|message| message["type"] == "RECORD");
     assert_eq!(records.count(), 450, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_prepared_file_is_served_where_it_is_what_a_job_asks_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut zip = zip::ZipWriter::new(fs::File::create(dir.path().join("leads.zip")).expect("creates"));
+    zip.start_file("leads.csv", zip::write::SimpleFileOptions::default()).expect("starts");
+    let ids = (0..3).map(|row| 4_876_000_001_000_000_001_u64 + row * 7);
+    let rows: String = ids.map(|id| format!("{id},prepared {id},2026-01-01T00:00:00Z\n")).collect();
+    zip.write_all(format!("Id,Last_Name,Modified_Time\n{rows}").as_bytes()).expect("writes");
+    zip.finish().expect("finishes");
+    let start = |rows: &str| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("zoho-crm"));
+        command.args(["emulate", "--listen", "127.0.0.1:0", "--rows", rows, "--prepared", "Leads=leads.zip"]);
+        command.args(["--no-limits", "--blind-writes", "--job-millis", "0", "--write-config", "config.json"]);
+        command.current_dir(dir.path()).stderr(Stdio::piped()).spawn().map(Running).expect("starts")
+    };
+    let said = |emulator: &mut Running| {
+        let words = BufReader::new(emulator.0.stderr.take().expect("is piped")).lines().map_while(Result::ok);
+        words.take_while(|line| !line.contains("config.json")).collect::<Vec<_>>().join(" ")
+    };
+    let refused = said(&mut start("Leads=2"));
+    assert!(refused.contains("its ids should be those of the generated rows"), "{refused}");
+    // One more row than the file has: it is not what a job for all of them asks for.
+    for (rows, served) in [("Leads=3", true), ("Leads=4", false)] {
+        let mut emulator = start(rows);
+        said(&mut emulator);
+        let settings = fs::read(dir.path().join("config.json")).expect("is there");
+        let mut settings: Value = serde_json::from_slice(&settings).expect("JSON");
+        settings["state_dir"] = dir.path().join(rows).display().to_string().into();
+        settings["streams"] = serde_json::json!({"include": ["Leads"]});
+        settings["method"] = "bulk_read".into();
+        fs::write(dir.path().join("config.json"), settings.to_string()).expect("writes");
+        let run = |more: &[&str]| {
+            let tap = ["--config", "config.json"];
+            program("tap-zoho-crm").current_dir(dir.path()).args(tap).args(more).output().expect("runs")
+        };
+        let mut catalog: Value = serde_json::from_slice(&run(&["--discover"]).stdout).expect("a catalog");
+        for entry in catalog["streams"][0]["metadata"].as_array_mut().expect("metadata") {
+            let field = entry["breadcrumb"][1].as_str().map(str::to_owned);
+            let selected = field.is_none_or(|field| ["id", "Last_Name"].contains(&field.as_str()));
+            entry["metadata"]["selected"] = selected.into();
+        }
+        fs::write(dir.path().join("catalog.json"), catalog.to_string()).expect("writes");
+        let output = run(&["--catalog", "catalog.json"]);
+        let records = messages(&output.stdout).into_iter().filter(|message| message["type"] == "RECORD");
+        let names: Vec<Value> = records.map(|message| message["record"]["Last_Name"].clone()).collect();
+        let from_file =
+            names.iter().filter(|name| name.as_str().is_some_and(|name| name.starts_with("prepared")));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(from_file.count(), if served { 3 } else { 0 }, "{names:?}: {said}");
+        assert_eq!(names.len(), if served { 3 } else { 4 });
+    }
 }
 
 #[test]
