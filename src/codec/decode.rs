@@ -4,6 +4,7 @@
 //! on. `decode_slow` does the same by way of `serde_json::Value` and is held against this in tests.
 
 use super::plan::{Column, MissingColumn, RecordPlan};
+use super::split::{SplitError, Splitter};
 use super::value::ValueError;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -21,9 +22,9 @@ pub enum DecodeError {
     Csv {
         /// Number of the row, the first after the header being 1.
         row: u64,
-        /// What the CSV reader says.
+        /// What is wrong with it.
         #[source]
-        source: csv::Error,
+        source: SplitError,
     },
     /// The header lacks a field that was asked for.
     #[error(transparent)]
@@ -52,26 +53,23 @@ pub enum DecodeError {
 
 /// Reads the rows of a bulk file one after another.
 pub struct CsvDecoder<R> {
-    reader: csv::Reader<R>,
+    splitter: Splitter<R>,
     plan: RecordPlan,
     cells: Vec<usize>,
-    row: csv::ByteRecord,
     rows: u64,
 }
 
 impl<R: Read> CsvDecoder<R> {
-    /// Size of the read buffer: large enough that inflating, not calling, is what takes time.
-    const BUFFER_BYTES: usize = 128 * 1024;
-
     /// Reads the header and binds the plan to it.
     ///
     /// # Errors
     /// When there is no header or it lacks a column.
     pub fn new(input: R, plan: &RecordPlan) -> Result<Self, DecodeError> {
-        let mut reader = csv::ReaderBuilder::new().buffer_capacity(Self::BUFFER_BYTES).from_reader(input);
-        let header = reader.headers().map_err(|source| DecodeError::Csv { row: 0, source })?;
-        let cells = plan.cells(&header.iter().collect::<Vec<_>>())?;
-        Ok(Self { reader, plan: plan.clone(), cells, row: csv::ByteRecord::new(), rows: 0 })
+        let mut splitter = Splitter::new(input);
+        splitter.advance().map_err(|source| DecodeError::Csv { row: 0, source })?;
+        let header: Vec<_> = splitter.cells().map(String::from_utf8_lossy).collect();
+        let cells = plan.cells(&header.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
+        Ok(Self { splitter, plan: plan.clone(), cells, rows: 0 })
     }
 
     /// Goes to the next row; false at the end of the file.
@@ -79,7 +77,7 @@ impl<R: Read> CsvDecoder<R> {
     /// # Errors
     /// When the file is cut or not CSV.
     pub fn advance(&mut self) -> Result<bool, DecodeError> {
-        let more = self.reader.read_byte_record(&mut self.row);
+        let more = self.splitter.advance();
         let more = more.map_err(|source| DecodeError::Csv { row: self.rows + 1, source })?;
         self.rows += u64::from(more);
         Ok(more)
@@ -92,7 +90,7 @@ impl<R: Read> CsvDecoder<R> {
 
     /// The raw cell of the plan's column at `position` in the current row.
     pub fn cell(&self, position: usize) -> &[u8] {
-        self.row.get(self.cells[position]).unwrap_or_default()
+        self.splitter.cell(self.cells[position]).unwrap_or_default()
     }
 
     /// Appends the current row's record to `out`.
@@ -100,20 +98,29 @@ impl<R: Read> CsvDecoder<R> {
     /// # Errors
     /// When a value is not of its field's type.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        // Looked at once for all cells; a row that is not UTF-8 is looked at cell by cell, for the error.
+        let row = std::str::from_utf8(self.splitter.row());
+        let places = self.splitter.places();
         let mut separator = b'{';
         for (column, cell) in self.plan.columns.iter().zip(&self.cells) {
             out.push(separator);
             separator = b',';
             out.extend_from_slice(&column.key);
-            let cell = self.row.get(*cell).unwrap_or_default();
-            column.write_cell(cell, out).map_err(|source| DecodeError::Value {
-                row: self.rows,
-                field: column.name.clone(),
-                source,
-            })?;
+            let text =
+                row.as_ref().ok().zip(places.get(*cell)).and_then(|(row, place)| row.get(place.clone()));
+            let written = match text {
+                Some(text) => column.write_text(text, out),
+                None => column.write_cell(self.splitter.cell(*cell).unwrap_or_default(), out),
+            };
+            written.map_err(|source| self.wrong(column, source))?;
         }
         out.push(b'}');
         Ok(())
+    }
+
+    #[cold]
+    fn wrong(&self, column: &Column, source: ValueError) -> DecodeError {
+        DecodeError::Value { row: self.rows, field: column.name.clone(), source }
     }
 }
 

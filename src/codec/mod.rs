@@ -4,12 +4,14 @@
 
 pub mod archive;
 pub mod archive_write;
+mod bytes;
 pub mod decode;
 pub mod encode;
 pub mod fingerprint;
 pub mod guard;
 pub mod merge;
 pub mod plan;
+pub mod split;
 pub mod time;
 pub mod value;
 

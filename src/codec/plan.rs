@@ -2,7 +2,7 @@
 //! bound to a CSV header once per file.
 
 use super::guard::{Guard, MASK};
-use super::value::{Kind, ValueError, write_cell, write_json};
+use super::value::{Kind, ValueError, write_cell, write_json, write_text};
 
 /// One property of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,11 @@ impl Column {
     /// Appends the JSON of a CSV cell to `out`.
     pub(super) fn write_cell(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
         self.guarded(out, |out| write_cell(self.kind, cell, out))
+    }
+
+    /// Appends the JSON of a CSV cell that is UTF-8 to `out`.
+    pub(super) fn write_text(&self, cell: &str, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        self.guarded(out, |out| write_text(self.kind, cell, out))
     }
 
     /// Appends the record form of a JSON value to `out`.

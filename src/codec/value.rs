@@ -4,6 +4,7 @@
 //! Both decoders (CSV and JSON) end in the same functions, so that a record comes out byte for byte
 //! the same whichever way it was read. Zoho's types are listed in its "Field Meta Data" page.
 
+use super::bytes::to_escape;
 use super::time::{epoch_seconds, is_date, write_utc};
 use crate::zoho::types::{DataType, Field};
 use serde_json::Value;
@@ -121,7 +122,7 @@ pub fn write_json(kind: Kind, text: &str, out: &mut Vec<u8>) -> Written {
 }
 
 /// A value as text, which is all a CSV cell is, and what the strings of the JSON answers hold.
-fn write_text(kind: Kind, text: &str, out: &mut Vec<u8>) -> Written {
+pub(super) fn write_text(kind: Kind, text: &str, out: &mut Vec<u8>) -> Written {
     if text.is_empty() {
         return null(out);
     }
@@ -158,15 +159,15 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut start = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
+    loop {
+        let at = to_escape(bytes, start);
         out.extend_from_slice(&bytes[start..at]);
+        match bytes.get(at) {
+            Some(byte) => escape(*byte, out),
+            None => break,
+        }
         start = at + 1;
-        escape(byte, out);
     }
-    out.extend_from_slice(&bytes[start..]);
     out.push(b'"');
 }
 
@@ -201,9 +202,28 @@ fn integer(text: &str, out: &mut Vec<u8>) -> Written {
 
 /// A number in canonical text: `1.50` and `15e-1` are `1.5`, `-0.0` is `0`.
 fn decimal(text: &str, out: &mut Vec<u8>) -> Written {
+    if let Some((negative, whole, fraction)) = plain_digits(text.as_bytes()) {
+        write_parts(negative, whole, fraction, out);
+        return Ok(());
+    }
     let number = Number::parse(text).ok_or_else(|| ValueError::new(text, "a number"))?;
     number.write(out);
     Ok(())
+}
+
+/// Sign, digits before and after the point, if that is all there is: the form of nearly every number.
+fn plain_digits(text: &[u8]) -> Option<(bool, &[u8], &[u8])> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let whole = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let fraction = match &digits[whole..] {
+        [] if whole > 0 => &[][..],
+        [b'.', fraction @ ..] if whole > 0 && fraction.iter().all(u8::is_ascii_digit) => fraction,
+        _ => return None,
+    };
+    Some((negative, &digits[..whole], fraction))
 }
 
 /// The canonical text of a number, for the way back to Zoho; none if it is no number.

@@ -99,8 +99,7 @@ enum Unsound {
 
 /// Reads a file to its last byte, so that its checksum is compared, and looks at the ids.
 fn inspect(path: &Path) -> Result<Rows, Unsound> {
-    let mut archive = CsvArchive::open(path).map_err(Unsound::Archive)?;
-    let csv = archive.csv().map_err(Unsound::Archive)?;
+    let csv = CsvArchive::open(path).and_then(CsvArchive::into_reader).map_err(Unsound::Archive)?;
     let plan = RecordPlan::new([Column::new("id", Kind::Id)]);
     let mut decoder = CsvDecoder::new(csv, &plan).map_err(Unsound::Rows)?;
     let (mut first, mut last, mut ascend) = (None, Vec::new(), true);

@@ -411,8 +411,8 @@ fn write_rows(
     output.extracted_at(&text(context.server_time()));
     let id = plan.columns.position("id").expect("every plan begins with the id");
     tokio::task::block_in_place(|| {
-        let mut archive = CsvArchive::open(file.path()).map_err(&damaged)?;
-        let csv = archive.csv().map_err(&damaged)?;
+        // Unpacked by another thread, blocks ahead, while this one splits and writes.
+        let csv = CsvArchive::open(file.path()).and_then(CsvArchive::into_reader).map_err(&damaged)?;
         let mut decoder = CsvDecoder::new(csv, &plan.columns).map_err(decode)?;
         while decoder.advance().map_err(decode)? {
             let row = decoder.row_number();
