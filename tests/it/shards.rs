@@ -9,17 +9,46 @@ use std::fs;
 
 #[test]
 fn shards_emit_what_one_process_would_by_coql() {
-    shards_emit_what_one_process_would(Case { seed: 1, method: "coql", rows: 4_000, changes: 25 });
+    shards_emit_what_one_process_would(Case {
+        seed: 1,
+        method: "coql",
+        rows: 4_000,
+        changes: 25,
+        form: "stream",
+    });
 }
 
 #[test]
 fn shards_emit_what_one_process_would_by_bulk_read() {
-    shards_emit_what_one_process_would(Case { seed: 2, method: "bulk_read", rows: 4_000, changes: 25 });
+    shards_emit_what_one_process_would(Case {
+        seed: 2,
+        method: "bulk_read",
+        rows: 4_000,
+        changes: 25,
+        form: "stream",
+    });
 }
 
 #[test]
 fn shards_emit_what_one_process_would_by_the_records_api() {
-    shards_emit_what_one_process_would(Case { seed: 3, method: "records", rows: 1_700, changes: 25 });
+    shards_emit_what_one_process_would(Case {
+        seed: 3,
+        method: "records",
+        rows: 1_700,
+        changes: 25,
+        form: "stream",
+    });
+}
+
+#[test]
+fn shards_mark_deletes_and_compare_ids_as_one_process_would() {
+    shards_emit_what_one_process_would(Case {
+        seed: 4,
+        method: "auto",
+        rows: 2_000,
+        changes: 25,
+        form: "mark",
+    });
 }
 
 /// Records of a shard's first reading, by stream.

@@ -11,7 +11,8 @@ const WAYS: [(&str, u64, u64); 3] =
 pub fn parts() -> Vec<Part> {
     let part = |(method, rows, seconds)| {
         Part::new(format!("shards by {method}"), seconds, move |seed| {
-            let kills = shards_emit_what_one_process_would(Case { seed, method, rows, changes: 600 });
+            let kills =
+                shards_emit_what_one_process_would(Case { seed, method, rows, changes: 600, form: "stream" });
             format!("{SHARDS} shards of {rows} rows, {kills} runs killed: what one process would emit")
         })
     };

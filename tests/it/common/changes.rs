@@ -179,11 +179,14 @@ pub fn changes_arrive(case: Case) -> Figures {
 /// One call in twenty fails, in one of five manners.
 fn faults() -> Value {
     let rule = |action: Value, path: &str| json!({"match": {"probability": 0.01, "path_contains": path, "times": 0}, "action": action});
+    // Zoho gives ten tokens in ten minutes, and a case with many calls would ask for more.
+    let mut unknown_token = rule(json!({"kind": "invalid_token"}), "/crm/");
+    unknown_token["match"]["times"] = 8.into();
     json!([
         rule(json!({"kind": "throttle"}), "/crm/"),
         rule(json!({"kind": "status", "status": 500}), "/crm/"),
         rule(json!({"kind": "cut_body"}), "/crm/"),
-        rule(json!({"kind": "invalid_token"}), "/crm/"),
+        unknown_token,
         json!({"match": {"probability": 0.05, "path_contains": "/result", "times": 0}, "action": {"kind": "truncated_zip"}}),
     ])
 }
