@@ -28,4 +28,4 @@ mod structured;
 mod tap;
 mod target;
 
-pub use run::{operator_main, source_main, tap_main, target_main};
+pub use run::{destination_main, operator_main, source_main, tap_main, target_main};

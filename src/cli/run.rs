@@ -1,6 +1,6 @@
 //! Runs one command: signals, exit code, the last words on stderr.
 
-use super::airbyte::{self, SourceArgs};
+use super::airbyte::{self, DestinationArgs, SourceArgs};
 use super::args::{LogArgs, OperatorArgs, TapArgs, TargetArgs};
 use super::log_choice::LogChoice;
 use super::progress::Screen;
@@ -52,6 +52,17 @@ pub fn source_main() -> ExitCode {
     }
 }
 
+/// Runs `destination-zoho-crm`.
+pub fn destination_main() -> ExitCode {
+    match DestinationArgs::try_parse() {
+        Ok(args) => {
+            let choice = log_choice("destination-zoho-crm", &airbyte::log_args(args.log_level));
+            run(&choice, |screen, shutdown| airbyte::destination(args, screen, shutdown))
+        }
+        Err(error) => usage(&error),
+    }
+}
+
 /// Runs `zoho-crm`, which is also any of the others when it is called by their name: an image with
 /// links holds the code once.
 pub fn operator_main() -> ExitCode {
@@ -60,6 +71,7 @@ pub fn operator_main() -> ExitCode {
         Some("tap-zoho-crm") => return tap_main(),
         Some("target-zoho-crm") => return target_main(),
         Some("source-zoho-crm") => return source_main(),
+        Some("destination-zoho-crm") => return destination_main(),
         _ => {}
     }
     match OperatorArgs::try_parse() {

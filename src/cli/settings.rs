@@ -26,7 +26,6 @@ pub enum Program {
     /// `source-zoho-crm`.
     Source,
     /// `destination-zoho-crm`.
-    #[allow(dead_code, reason = "its program follows")]
     Destination,
 }
 

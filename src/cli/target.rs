@@ -127,7 +127,7 @@ fn start<'a>(state_dir: &'a Path, input: &Input, shutdown: CancellationToken) ->
     Start { state_dir, source: input.source, input_name, dry_run: false, now: SystemTime::now(), shutdown }
 }
 
-fn about_settings(settings: &Settings, error: target::Error) -> Error {
+pub fn about_settings(settings: &Settings, error: target::Error) -> Error {
     match error {
         target::Error::Config(error) => in_file(settings, *error).into(),
         other => Error::from(other),
@@ -135,12 +135,12 @@ fn about_settings(settings: &Settings, error: target::Error) -> Error {
 }
 
 /// A finding of the target about its settings, with the file they came from.
-fn in_file(settings: &Settings, error: ConfigError) -> SettingsError {
+pub fn in_file(settings: &Settings, error: ConfigError) -> SettingsError {
     settings.invalid(&error.pointer, error.message, error.hint)
 }
 
 /// Large reads: a pipe hands over up to a megabyte at once.
-const BUFFER_BYTES: usize = 1024 * 1024;
+pub const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// A file of messages, and whether it is one of rejected rows.
 fn open(path: &Path) -> Result<Input, SettingsError> {

@@ -165,7 +165,7 @@ struct Envelope<'a> {
 }
 
 /// Reads members of one message, knowing its type and where the line starts.
-struct Members<'a> {
+pub(super) struct Members<'a> {
     line: &'a str,
     message: String,
 }
@@ -176,14 +176,7 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`MessageError`] when the line is not JSON, not an object, of an unknown type, or lacks a key.
     pub fn parse(line: &'a [u8]) -> Result<Self, MessageError> {
-        let text = std::str::from_utf8(line)
-            .map_err(|error| MessageError::NotUtf8 { column: error.valid_up_to() + 1 })?;
-        let found = kind_of(text);
-        if found != "an object" && serde_json::from_str::<&RawValue>(text).is_ok() {
-            return Err(MessageError::NotObject { found });
-        }
-        let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-        let mut members = Members { line: text, message: "the message".to_owned() };
+        let (mut members, envelope) = Members::of::<Envelope<'a>>(line)?;
         let kind = members.text("type", envelope.kind)?;
         members.message.clone_from(&kind.clone().into_owned());
         match kind.as_ref() {
@@ -207,6 +200,33 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Members<'a> {
+    /// Takes a line apart, each member kept raw.
+    pub(super) fn of<E: Deserialize<'a>>(line: &'a [u8]) -> Result<(Self, E), MessageError> {
+        let text = std::str::from_utf8(line)
+            .map_err(|error| MessageError::NotUtf8 { column: error.valid_up_to() + 1 })?;
+        let found = kind_of(text);
+        if found != "an object" && serde_json::from_str::<&RawValue>(text).is_ok() {
+            return Err(MessageError::NotObject { found });
+        }
+        let envelope = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+        Ok((Self { line: text, message: "the message".to_owned() }, envelope))
+    }
+
+    /// The same, of a message whose type is known.
+    pub(super) fn named(mut self, message: &str) -> Self {
+        message.clone_into(&mut self.message);
+        self
+    }
+
+    /// The members of an object inside, each kept raw.
+    pub(super) fn inside<E: Deserialize<'a>>(
+        &self,
+        key: &'static str,
+        raw: &'a RawValue,
+    ) -> Result<E, MessageError> {
+        serde_json::from_str(raw.get()).map_err(|_| self.wrong(key, raw, "an object"))
+    }
+
     fn record(&self, envelope: &Envelope<'a>) -> Result<Message<'a>, MessageError> {
         Ok(Message::Record(RecordMessage {
             stream: self.text("stream", envelope.stream)?,
@@ -238,7 +258,11 @@ impl<'a> Members<'a> {
         raw.ok_or_else(|| MessageError::MissingKey { message: self.message.clone(), key })
     }
 
-    fn text(&self, key: &'static str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, MessageError> {
+    pub(super) fn text(
+        &self,
+        key: &'static str,
+        raw: Option<&'a RawValue>,
+    ) -> Result<Cow<'a, str>, MessageError> {
         let raw = self.need(key, raw)?;
         // A string without escapes is borrowed; one with escapes has to be built.
         serde_json::from_str::<&str>(raw.get())
@@ -247,7 +271,11 @@ impl<'a> Members<'a> {
             .map_err(|_| self.wrong(key, raw, "a string"))
     }
 
-    fn object(&self, key: &'static str, raw: Option<&'a RawValue>) -> Result<&'a RawValue, MessageError> {
+    pub(super) fn object(
+        &self,
+        key: &'static str,
+        raw: Option<&'a RawValue>,
+    ) -> Result<&'a RawValue, MessageError> {
         let raw = self.need(key, raw)?;
         if kind_of(raw.get()) == "an object" { Ok(raw) } else { Err(self.wrong(key, raw, "an object")) }
     }

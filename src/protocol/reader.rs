@@ -125,7 +125,19 @@ impl<'a> Line<'a> {
     /// # Errors
     /// [`Error::Message`], with `input` as the name of where the line came from.
     pub fn parse(&self, input: &str) -> Result<Message<'a>, Error> {
-        Message::parse(self.bytes).map_err(|cause| Error::Message {
+        self.parse_with(input, Message::parse)
+    }
+
+    /// Parses the line by another protocol.
+    ///
+    /// # Errors
+    /// [`Error::Message`], with `input` as the name of where the line came from.
+    pub fn parse_with<T>(
+        &self,
+        input: &str,
+        parse: impl FnOnce(&'a [u8]) -> Result<T, MessageError>,
+    ) -> Result<T, Error> {
+        parse(self.bytes).map_err(|cause| Error::Message {
             input: input.to_owned(),
             position: self.position,
             cut: !self.terminated

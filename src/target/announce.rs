@@ -28,19 +28,24 @@ impl<W: Write> Pipeline<W> {
                 self.close(lane).await?;
             }
         }
-        let mut stream = Stream::compile(message).map_err(|what| self.order(line, what, None))?;
-        for target in self.targets(&message.stream) {
-            let route = self.route(&stream, &message.stream, &target).await?;
+        let stream = Stream::compile(message).map_err(|what| self.order(line, what, None))?;
+        self.add_stream(&message.stream, stream).await
+    }
+
+    /// Finds out where the rows of a stream go.
+    pub(super) async fn add_stream(&mut self, name: &str, mut stream: Stream) -> Result<(), Error> {
+        for target in self.targets(name) {
+            let route = self.route(&stream, name, &target).await?;
             let lane = self.writer.ledger.lane(&self.writer.org, self.source.name(), &route.lane())?;
             if stream.routes.iter().any(|(_, known)| *known == lane) {
-                let text = format!("stream \"{}\" goes to {} twice", message.stream, route.module);
+                let text = format!("stream \"{name}\" goes to {} twice", route.module);
                 return Err(ConfigError::new(target.pointer, text).into());
             }
             stream.routes.push((Arc::new(route), lane));
         }
         let lanes: Vec<i64> = stream.routes.iter().map(|(_, lane)| *lane).collect();
-        self.reporter.expect(&message.stream, &lanes);
-        self.streams.put(message.stream.clone().into_owned(), stream);
+        self.reporter.expect(name, &lanes);
+        self.streams.put(name.to_owned(), stream);
         Ok(())
     }
 

@@ -104,7 +104,9 @@ impl Versions {
 
 /// Whether a record is marked as deleted at its source.
 pub fn is_marked(record: &Value) -> bool {
-    record.get(DELETED_PROPERTY).is_some_and(|value| !value.is_null())
+    [DELETED_PROPERTY, "_ab_cdc_deleted_at"]
+        .iter()
+        .any(|mark| record.get(mark).is_some_and(|value| !value.is_null()))
 }
 
 impl Route {

@@ -159,6 +159,7 @@ impl<W: Write> Pipeline<W> {
     /// Reports a written batch and forgets it.
     pub(super) fn settle(&mut self, written: &Written, earlier: Option<&str>) -> Result<(), Error> {
         self.reporter.batch(written, earlier, &mut self.output)?;
+        self.count_refused();
         // Told first, forgotten then: a kill in between tells twice, never not at all.
         self.reporter.flush()?;
         self.memory.end(written.batch.lane, &written.remembered);

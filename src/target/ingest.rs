@@ -17,7 +17,8 @@ use crate::protocol::message::{SchemaMessage, shorten};
 #[derive(Debug)]
 pub struct Stream {
     schema: String,
-    validator: Validator,
+    /// None where records are not held against the SCHEMA.
+    validator: Option<Validator>,
     /// Names of its properties.
     pub properties: Vec<String>,
     /// Names of its key properties.
@@ -59,11 +60,23 @@ impl Stream {
             })?;
         Ok(Self {
             schema: message.schema.get().to_owned(),
-            validator,
+            validator: Some(validator),
             properties,
             key_properties: message.key_properties.clone(),
             routes: Vec::new(),
         })
+    }
+
+    /// A stream whose records are taken as they are.
+    pub fn unchecked(schema: &Value, key_properties: Vec<String>) -> Self {
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        Self {
+            schema: schema.to_string(),
+            validator: None,
+            properties: properties.map(|(name, _)| name.clone()).collect(),
+            key_properties,
+            routes: Vec::new(),
+        }
     }
 
     /// The SCHEMA as text.
@@ -81,6 +94,7 @@ impl Stream {
     /// # Errors
     /// What is wrong, in words that follow "line 17 of stdin: ".
     pub fn check(&self, name: &str, record: &Value) -> Result<(), String> {
+        let Some(validator) = &self.validator else { return Ok(()) };
         for key in &self.key_properties {
             match record.get(key) {
                 None => return Err(format!("RECORD of stream \"{name}\" lacks its key property \"{key}\"")),
@@ -92,10 +106,10 @@ impl Stream {
                 Some(_) => {}
             }
         }
-        if self.validator.is_valid(record) {
+        if validator.is_valid(record) {
             return Ok(());
         }
-        let Some(error) = self.validator.iter_errors(record).next() else { return Ok(()) };
+        let Some(error) = validator.iter_errors(record).next() else { return Ok(()) };
         Err(describe(name, &error))
     }
 }

@@ -272,7 +272,8 @@ fn by_name<'a>(shape: StreamShape<'_>, meta: &'a ModuleMeta) -> (Vec<Pair<'a>>, 
 
 /// Properties about the transport, not of the record.
 fn is_ours(property: &str) -> bool {
-    property.starts_with("_sdc_") || property == super::report::REJECTED_PROPERTY
+    ["_sdc_", "_ab_", "_airbyte_"].iter().any(|start| property.starts_with(start))
+        || property == super::report::REJECTED_PROPERTY
 }
 
 pub(super) fn column(

@@ -8,6 +8,7 @@
 //! One file per step; `pipeline` is the loop that drives them, [`run`] the only entry. Follows the Singer
 //! specification 0.3.0 on the input side, Zoho's v8 pages on the other.
 
+pub mod activation;
 mod announce;
 pub mod batch;
 mod bulk;
@@ -35,6 +36,7 @@ pub mod outcome;
 pub mod path;
 mod pipeline;
 pub mod plan;
+pub mod platform;
 pub mod preflight;
 mod records;
 pub mod rehearsal;
@@ -190,6 +192,7 @@ fn pipeline<W: Write>(
         source: Source::Tap,
         run_name,
         input_name: String::new(),
+        platform: None,
         streams: ingest::Streams::default(),
         gate: StateGate::default(),
         deletes: Deletes::default(),
@@ -213,6 +216,7 @@ impl<W: Write> Pipeline<W> {
     async fn all(&mut self, input: impl BufRead + Send + 'static) -> Result<(), Error> {
         self.check_config().await?;
         self.recover().await?;
+        self.take_catalog().await?;
         self.drive(read_aside(input, self.input_name.clone())).await
     }
 

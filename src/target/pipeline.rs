@@ -26,6 +26,7 @@ use super::mapping::Route;
 use super::memory::{Judged, Memory};
 use super::metadata::Metadata;
 use super::outcome::Outcome;
+use super::platform::Platform;
 use super::replay::{Change, Replays, Verdict};
 use super::report::{self, Reporter};
 use super::state::StateGate;
@@ -57,6 +58,8 @@ pub struct Pipeline<W> {
     pub(super) source: Source,
     pub(super) run_name: String,
     pub(super) input_name: String,
+    /// The platform that the rows come from; none: a Singer tap.
+    pub(super) platform: Option<Platform>,
     pub(super) streams: Streams,
     pub(super) gate: StateGate,
     pub(super) open: BTreeMap<i64, OpenBatch>,
@@ -103,7 +106,8 @@ impl<W: Write> Pipeline<W> {
 
     /// Whether a tap that starts from the last STATE will send nothing again.
     pub fn is_clean(&self) -> bool {
-        self.last_state >= self.last_row
+        let is_covered = self.platform.as_ref().is_none_or(Platform::is_covered);
+        is_covered && self.last_state >= self.last_row
     }
 
     async fn read(&mut self, input: &mut Input) -> Result<(), Error> {
@@ -145,9 +149,20 @@ impl<W: Write> Pipeline<W> {
 
     async fn take_line(&mut self, line: Line<'_>) -> Result<(), Error> {
         let number = line.position.line;
-        match line.parse(&self.input_name)? {
+        let message = match &self.platform {
+            None => line.parse(&self.input_name)?,
+            Some(platform) => {
+                let parsed = line.parse_with(&self.input_name, |bytes| platform.inbound.parse(bytes))?;
+                let Some(message) = parsed else { return Ok(()) };
+                message
+            }
+        };
+        match message {
             Message::Record(message) => self.take_record(number, &message).await,
             Message::State(value) => {
+                if let Some(platform) = &mut self.platform {
+                    platform.seal(value.get(), number);
+                }
                 self.gate.hold(number, value.get());
                 self.last_state = number;
                 Ok(())
@@ -181,15 +196,18 @@ impl<W: Write> Pipeline<W> {
 
     async fn take_record(&mut self, line: u64, message: &RecordMessage<'_>) -> Result<(), Error> {
         let Some(stream) = self.streams.get(&message.stream) else {
-            let what = format!("RECORD of stream \"{}\" comes before its SCHEMA", message.stream);
-            return Err(self.order(line, what, None));
+            let lacks =
+                if self.platform.is_some() { "is not in the catalog" } else { "comes before its SCHEMA" };
+            return Err(self.order(line, format!("RECORD of stream \"{}\" {lacks}", message.stream), None));
         };
         let text = message.record.get();
         let wrong = |what: String| Error::Record { input: self.input_name.clone(), line, what, before: None };
-        let record =
+        let mut record =
             ingest::object(text).map_err(|error| wrong(format!("the record cannot be read: {error}")))?;
         stream.check(&message.stream, &record).map_err(wrong)?;
         let mut routes = stream.routes.clone();
+        let keyed = self.platform.as_mut().and_then(|platform| platform.take(&message.stream, &mut record));
+        let text = keyed.as_deref().unwrap_or(text);
         // A row that one module rejected goes to that module again, not to the others.
         if let Some(module) = report::rejected_by(&record) {
             routes.retain(|(route, _)| route.module == module);
@@ -336,7 +354,9 @@ impl<W: Write> Pipeline<W> {
         let released = self.gate.release(pending);
         // Rows seen again have to stand in the ledger before a STATE moves past them.
         self.replays.save()?;
-        for (_, value) in &released {
+        for (line, value) in &released {
+            let given_back = self.platform.as_mut().map(|platform| platform.give_back(value, *line));
+            let value = given_back.as_deref().unwrap_or(value);
             writeln!(self.output, "{value}").map_err(Error::Output)?;
         }
         self.output.flush().map_err(Error::Output)?;

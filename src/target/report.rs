@@ -78,6 +78,8 @@ pub struct Reporter {
     rejects: Rejects,
     waiting: HashMap<String, BTreeMap<i64, Waiting>>,
     tallies: BTreeMap<String, Tally>,
+    /// Stream and line of rows refused since somebody asked, where somebody does.
+    refused: Option<Vec<(String, u64)>>,
 }
 
 impl Reporter {
@@ -94,7 +96,24 @@ impl Reporter {
         };
         let rejects =
             Rejects { path: state_dir.join("rejected").join(format!("{run}.singer")), ..Rejects::default() };
-        Ok(Self { run: run.to_owned(), sink, rejects, waiting: HashMap::new(), tallies: BTreeMap::new() })
+        Ok(Self {
+            run: run.to_owned(),
+            sink,
+            rejects,
+            waiting: HashMap::new(),
+            tallies: BTreeMap::new(),
+            refused: None,
+        })
+    }
+
+    /// Notes refused rows from now on.
+    pub fn note_refused(&mut self) {
+        self.refused = Some(Vec::new());
+    }
+
+    /// Stream and line of the rows of this run that were refused since the last time.
+    pub fn take_refused(&mut self) -> Vec<(String, u64)> {
+        self.refused.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Makes the results of a stream wait for each other from now on: the lanes of all its modules.
@@ -124,7 +143,7 @@ impl Reporter {
             .or_insert_with(|| Tally { earlier: earlier.is_some(), ..Tally::of(route) });
         tally.effort.add(written.effort);
         let mut lines = Vec::with_capacity(written.outcomes.len());
-        let rejects = &mut self.rejects;
+        let (rejects, refused) = (&mut self.rejects, &mut self.refused);
         SpoolReader::open(&written.batch.spool)?.each(|number, entry| -> Result<(), Error> {
             if written.waiting.entries.contains(&number) {
                 return Ok(());
@@ -133,6 +152,9 @@ impl Reporter {
             tally.count(outcome);
             if !outcome.success() {
                 rejects.add(route, &entry, outcome)?;
+                if let Some(refused) = refused.as_mut().filter(|_| earlier.is_none()) {
+                    refused.push((route.stream.clone(), entry.line));
+                }
             }
             lines.push((entry.line, result_line(route, &entry, outcome, earlier)?));
             Ok(())

@@ -12,13 +12,19 @@ const MOST_HELD: usize = 4_096;
 #[derive(Debug, Default)]
 pub struct StateGate {
     held: VecDeque<(u64, String)>,
+    keeps_all: bool,
     last_printed: Option<String>,
 }
 
 impl StateGate {
+    /// Drops no value from now on: each is of one stream, and each has to come back.
+    pub fn keep_all(&mut self) {
+        self.keeps_all = true;
+    }
+
     /// Takes a value that came on an input line.
     pub fn hold(&mut self, line: u64, value: &str) {
-        if self.held.len() >= MOST_HELD {
+        if self.held.len() >= MOST_HELD && !self.keeps_all {
             self.thin();
         }
         self.held.push_back((line, value.to_owned()));

@@ -2,9 +2,11 @@
 //!
 //! What is typed and said differs; settings, discovery, sync and writing are those of the Singer programs.
 
+mod destination;
 mod source;
 mod spec;
 
+pub use destination::run as destination;
 pub use source::run as source;
 
 use super::args::{EXIT_CODES, LogArgs, LogLevel};
@@ -61,6 +63,46 @@ pub enum SourceCommand {
         /// Where the sync before this one stopped
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
+    },
+}
+
+/// Airbyte destination for Zoho CRM: writes the records of any Airbyte source into modules
+#[derive(Debug, Parser)]
+#[command(name = "destination-zoho-crm", version, after_help = EXIT_CODES)]
+pub struct DestinationArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: DestinationCommand,
+    /// Least important lines to log; `info`, unless the environment says otherwise (`LOGLEVEL`)
+    #[arg(long, value_enum, global = true)]
+    pub log_level: Option<LogLevel>,
+}
+
+/// What the destination can do.
+#[derive(Debug, Subcommand)]
+pub enum DestinationCommand {
+    /// Describe the settings
+    Spec,
+    /// Say whether the settings work
+    Check {
+        /// Settings, a JSON file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Write what can be done in each module, with its fields and keys
+    Discover {
+        /// Settings, a JSON file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Write the records on stdin into Zoho
+    Write {
+        /// Settings, a JSON file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Which streams come, and how each is written
+        #[arg(long, value_name = "FILE")]
+        catalog: PathBuf,
     },
 }
 

@@ -5,6 +5,7 @@
 //! "Declarative OAuth".
 
 use crate::cli::settings::Program;
+use crate::target::activation::MODES;
 use crate::zoho::DataCenter;
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,17 @@ pub fn source() -> Value {
         "documentationUrl": DOCUMENTATION,
         "connectionSpecification": connection_specification(Program::Source),
         "supportsIncremental": true,
+        "advanced_auth": advanced_auth(),
+    })
+}
+
+/// The payload of the destination's SPEC. Overwriting is not among its modes: it would empty modules.
+pub fn destination() -> Value {
+    json!({
+        "documentationUrl": DOCUMENTATION,
+        "connectionSpecification": connection_specification(Program::Destination),
+        "supportsIncremental": true,
+        "supported_destination_sync_modes": MODES.map(|(mode, _)| mode),
         "advanced_auth": advanced_auth(),
     })
 }
@@ -156,15 +168,21 @@ mod tests {
 
     #[test]
     fn a_form_can_show_it_and_every_property_has_its_words() {
-        let spec = connection_specification(Program::Source);
-        let mut found = Vec::new();
-        offences(&spec, "", &mut found);
-        assert!(found.is_empty(), "{found:?}");
-        assert!(jsonschema::meta::is_valid(&spec));
-        for (key, property) in spec["properties"].as_object().expect("properties") {
-            let has = |word: &str| property.get(word).is_some();
-            assert!(has("title") && has("description") && has("order") && has("type"), "{key}: {property}");
+        for program in [Program::Source, Program::Destination] {
+            let spec = connection_specification(program);
+            let mut found = Vec::new();
+            offences(&spec, "", &mut found);
+            assert!(found.is_empty(), "{found:?}");
+            assert!(jsonschema::meta::is_valid(&spec));
+            for (key, property) in spec["properties"].as_object().expect("properties") {
+                let has = |word: &str| property.get(word).is_some();
+                assert!(
+                    has("title") && has("description") && has("order") && has("type"),
+                    "{key}: {property}"
+                );
+            }
         }
+        let spec = connection_specification(Program::Source);
         for secret in ["client_secret", "refresh_token", "grant_code", "field_policy_key"] {
             assert_eq!(spec["properties"][secret]["airbyte_secret"], true, "{secret}");
         }

@@ -9,11 +9,13 @@ mod stream;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::protocol::airbyte::catalog::Configured;
 pub use read::child;
 use read::{flag, not_one_of, number, percent, seconds, text};
 pub use stream::{FieldRule, Nulls, Operation, RowsOf, RowsRule, StreamTarget};
@@ -53,6 +55,8 @@ pub struct TargetConfig {
     pub strict_picklists: bool,
     /// What becomes of rows with one match value in a batch. Default: the last one wins.
     pub duplicates: Duplicates,
+    /// What an Airbyte platform configured; none: the input is Singer. It is no setting.
+    pub catalog: Option<Arc<[Configured]>>,
 }
 
 impl Default for TargetConfig {
@@ -73,6 +77,7 @@ impl Default for TargetConfig {
             trigger: None,
             strict_picklists: false,
             duplicates: Duplicates::LastWins,
+            catalog: None,
         }
     }
 }
@@ -211,6 +216,7 @@ impl TargetConfig {
                 Some("reject") => Duplicates::Reject,
                 Some(other) => return Err(not_one_of("/duplicates", other, "last_wins, reject")),
             },
+            catalog: None,
         })
     }
 }

@@ -89,6 +89,8 @@ pub struct StreamTarget {
     pub trigger: Option<Vec<String>>,
     /// How the stream deals with what is there already.
     pub conduct: Conduct,
+    /// The field that gets a key made of the row, where an Airbyte platform's rows need one. It is no setting.
+    pub row_key: Option<String>,
     /// JSON pointer of this object in the config, for errors.
     pub pointer: String,
 }
@@ -108,6 +110,7 @@ impl StreamTarget {
             layout: None,
             trigger: None,
             conduct: Conduct::default(),
+            row_key: None,
             pointer: child("/streams", stream),
         }
     }
@@ -230,6 +233,7 @@ fn stream_target(stream: &str, value: &Value, pointer: &str) -> Result<StreamTar
         layout: text("layout")?.map(str::to_owned),
         trigger: trigger(keys.get("trigger"), &child(pointer, "trigger"))?,
         conduct: Conduct::from_json(keys, pointer)?,
+        row_key: None,
         pointer: pointer.to_owned(),
     })
 }

@@ -1,7 +1,9 @@
 //! Tap and target behind Airbyte's command line: every line they print is a message of `schemas/airbyte.json`.
 //!
+//! - `destination`: states that come back, sync modes, what can be done where.
 //! - `source`: spec, check, discover and read, held against what the tap says.
 
+mod destination;
 mod source;
 
 use crate::common::context::{TestContext, program, root};
