@@ -94,7 +94,7 @@ pub enum Kind {
     Delay,
     /// Send only `fraction` of the body as if it were all: a broken zip.
     TruncatedZip,
-    /// The job created by this call ends in failure.
+    /// The job created by this call ends in failure; a bulk write after `rows` rows, none when absent.
     JobFailure,
     /// The job created by this call never ends.
     StuckJob,
@@ -164,7 +164,7 @@ pub struct Action {
     /// For `remove_field`.
     #[serde(default)]
     pub field: Option<String>,
-    /// For `delete_rows` and `touch_rows`; one when absent.
+    /// For `delete_rows` and `touch_rows`, one when absent; for `job_failure`.
     #[serde(default)]
     pub rows: Option<usize>,
 }

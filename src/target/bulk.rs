@@ -74,10 +74,13 @@ impl Job<'_> {
                 let mut outcomes = self.read_result(&job, &id, &call, &upload).await?;
                 self.name_keys(&call.units, &mut outcomes).await?;
                 let _ = std::fs::remove_file(&upload.path);
-                return self.done_but(&call, self.but_waiting(&call, outcomes)).await;
+                return self.told_by_job(call, &job, outcomes, effort).await;
             };
-            if attempt >= JOB_ATTEMPTS || !self.may_repeat(call.way) {
-                return self.failed(call, &id, failure).await;
+            if !self.may_repeat(call.way) {
+                return self.after_failed_job(call, &job, failure, effort).await;
+            }
+            if attempt >= JOB_ATTEMPTS {
+                return Err(self.given_up(call, &id, failure)?);
             }
             tracing::warn!(job = %id, code = failure.code, "the bulk write job failed and is created again");
             call = Call { progress: Progress::Intent, job: None, resent: true, ..call };
@@ -103,33 +106,6 @@ impl Job<'_> {
             }
         }
         Ok(())
-    }
-
-    /// A failed job of rows that may be repeated ends the run; else its rows are unknown, never sent twice.
-    async fn failed(
-        &self,
-        mut call: Call,
-        id: &JobId,
-        failure: &zoho::api::JobFailure,
-    ) -> Result<ByEntry, Error> {
-        if self.may_repeat(call.way) {
-            call.progress = Progress::Intent;
-            call.job = None;
-            self.save(&call)?;
-            return Err(Error::Job {
-                job: id.to_string(),
-                module: self.batch.route.module.clone(),
-                code: failure.code.clone(),
-                message: failure.message.clone(),
-            });
-        }
-        let outcome = Outcome {
-            code: Some(failure.code.clone()).filter(|code| !code.is_empty()),
-            job_id: Some(id.to_string()),
-            ..Outcome::unknown(format!("the bulk write job failed: {}", failure.message))
-        };
-        let outcomes = vec![outcome; call.units.len()];
-        self.done(&call, outcomes).await
     }
 
     async fn make_file(&self, call: &Call) -> Result<Upload, Error> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::config::Operation;
 use super::error::Error;
 use super::ledger::Call;
 use super::mapping::{Route, Source};
@@ -66,8 +67,8 @@ impl Job<'_> {
             return Err(self.in_doubt(call, source).await);
         }
         let outcomes = lines.iter().map(|line| match found.get(line) {
-            // The mark is of this very sending, so it was this sending that created the record.
-            Some(id) => Outcome::new(Action::Inserted).with_record(Some(id.clone())),
+            // The mark is of this very sending.
+            Some(id) => Outcome::new(self.marked()).with_record(Some(id.clone())),
             None => Outcome::unknown(
                 "the answer to this row's call was lost; other rows of the call are in Zoho, this one is not",
             ),
@@ -76,8 +77,16 @@ impl Job<'_> {
         self.done(call, outcomes).await
     }
 
+    /// What was done for a row whose mark is there.
+    pub(super) fn marked(&self) -> Action {
+        match self.batch.route.operation {
+            Operation::Insert => Action::Inserted,
+            _ => Action::Written,
+        }
+    }
+
     /// Looks until every row is found or nothing has changed for `in_doubt_wait`.
-    async fn look_until_quiet(
+    pub(super) async fn look_until_quiet(
         &self,
         field: &str,
         lines: &[u64],
@@ -129,7 +138,7 @@ impl Job<'_> {
     }
 
     /// Input line of the first row of each unit: the one in its mark.
-    async fn first_lines(&self, call: &Call) -> Result<Vec<u64>, Error> {
+    pub(super) async fn first_lines(&self, call: &Call) -> Result<Vec<u64>, Error> {
         let mut reader = self.reader.lock().await;
         call.units.iter().map(|unit| Ok(reader.entry(unit[0])?.line)).collect()
     }

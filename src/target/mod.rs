@@ -51,6 +51,7 @@ pub mod state;
 pub mod summary;
 #[cfg(test)]
 mod tests;
+mod unclear;
 pub mod users;
 mod waiting;
 pub mod write;

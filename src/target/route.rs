@@ -83,6 +83,9 @@ pub struct Column {
     pub rows: Option<Box<Rows>>,
     /// Whether a new record needs it.
     pub mandatory: bool,
+    /// Whether Zoho holds its values unique.
+    #[serde(default)]
+    pub unique: bool,
 }
 
 /// Where the values of a column come from.
@@ -158,6 +161,7 @@ impl Column {
             check: Check::of(field, false),
             rows: None,
             mandatory: field.system_mandatory,
+            unique: field.unique,
         }
     }
 

@@ -161,17 +161,14 @@ impl Job<'_> {
         Ok(None)
     }
 
-    /// Outcomes of a bulk job, but for rows that it refused because of a parent that may still come.
-    pub(super) fn but_waiting(&self, call: &Call, outcomes: Vec<Outcome>) -> Vec<Option<Outcome>> {
+    /// Whether a bulk job refused a row because of a parent that may still come.
+    pub(super) fn lacks_parent(&self, call: &Call, outcome: &Outcome) -> bool {
         let route = &self.batch.route;
-        let waits = |outcome: &Outcome| {
-            let blamed = outcome.field.as_ref().and_then(|field| route.column(field));
-            let lookup = blamed.and_then(|place| route.columns[place].lookup.as_ref());
-            let waits = lookup.and_then(|lookup| lookup.waits);
-            let refused = outcome.action == Action::Rejected && self.patience == Patience::Waits;
-            refused && (waits == Some(Waits::Row) || waits.is_some() && call.way.comes_second())
-        };
-        outcomes.into_iter().map(|outcome| Some(outcome).filter(|outcome| !waits(outcome))).collect()
+        let blamed = outcome.field.as_ref().and_then(|field| route.column(field));
+        let lookup = blamed.and_then(|place| route.columns[place].lookup.as_ref());
+        let waits = lookup.and_then(|lookup| lookup.waits);
+        let refused = outcome.action == Action::Rejected && self.patience == Patience::Waits;
+        refused && (waits == Some(Waits::Row) || waits.is_some() && call.way.comes_second())
     }
 
     /// The columns that a unit was written without.

@@ -95,6 +95,17 @@ impl Effort {
     }
 }
 
+/// What became of a unit by a call.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// This.
+    Told(Outcome),
+    /// Nothing: it waits.
+    Waits,
+    /// Nobody knows; it is sent again, which does no harm.
+    Again,
+}
+
 /// Outcomes of some rows of a batch, by entry number.
 pub(super) type ByEntry = Vec<(u32, Outcome)>;
 
@@ -387,18 +398,26 @@ impl Job<'_> {
 
     /// Stores the outcomes of a call's units and gives them by entry.
     pub async fn done(&self, call: &Call, outcomes: Vec<Outcome>) -> Result<ByEntry, Error> {
-        self.done_but(call, outcomes.into_iter().map(Some).collect()).await
+        let fates = outcomes.into_iter().map(Fate::Told).collect();
+        Ok(self.done_but(call, fates).await?.0)
     }
 
-    /// Stores the outcomes of a call's units, but for those that wait, and gives them by entry. Lookups that
-    /// come second are planned with it.
-    pub async fn done_but(&self, call: &Call, outcomes: Vec<Option<Outcome>>) -> Result<ByEntry, Error> {
-        let mut rows = Vec::with_capacity(outcomes.len());
-        let (mut waiting, mut second) = (Vec::new(), Vec::new());
-        for (place, (unit, outcome)) in call.units.iter().zip(outcomes).enumerate() {
-            let Some(outcome) = outcome else {
-                waiting.push(unit.clone());
-                continue;
+    /// Stores the outcomes of a call's units and gives them by entry, and the calls that send some of them
+    /// again. Lookups that come second are planned with it.
+    pub async fn done_but(&self, call: &Call, fates: Vec<Fate>) -> Result<(ByEntry, Vec<Call>), Error> {
+        let mut rows = Vec::with_capacity(fates.len());
+        let (mut waiting, mut again, mut second) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (unit, fate)) in call.units.iter().zip(fates).enumerate() {
+            let outcome = match fate {
+                Fate::Waits => {
+                    waiting.push(unit.clone());
+                    continue;
+                }
+                Fate::Again => {
+                    again.push(unit.clone());
+                    continue;
+                }
+                Fate::Told(outcome) => outcome,
             };
             let outcome = match call.notes.get(place).filter(|_| call.way.comes_second()) {
                 Some(note) if !outcome.success() => unset(outcome, note),
@@ -413,13 +432,17 @@ impl Job<'_> {
                 second.push((unit.clone(), Note { id: outcome.record_id, later, ..Note::default() }));
             }
         }
-        let mut others: Vec<Call> = call.parts(call.way, &waiting, waiting.len());
-        others.iter_mut().for_each(|call| call.progress = Progress::Waiting);
+        let mut others = self.by_records(call, &again);
+        others.iter_mut().for_each(|call| call.resent = true);
+        let resent = others.len();
+        let asleep = call.parts(call.way, &waiting, waiting.len()).into_iter();
+        others.extend(asleep.map(|call| Call { progress: Progress::Waiting, ..call }));
         if !second.is_empty() {
             others.push(noted(Way::Lookups, &second));
         }
         self.writer.ledger.finish_call(self.batch, call, &rows, &mut others)?;
-        Ok(rows.into_iter().map(|row| (row.entry, row.outcome)).collect())
+        others.truncate(resent);
+        Ok((rows.into_iter().map(|row| (row.entry, row.outcome)).collect(), others))
     }
 
     /// Reads the rows of a unit and lays the later over the earlier.
@@ -498,6 +521,15 @@ impl Job<'_> {
         effort: &mut Effort,
     ) -> Result<ByEntry, Error> {
         self.writer.ledger.replace_calls(&self.batch.id, &[call.number], &mut others)?;
+        self.run_one_by_one(others, effort).await
+    }
+
+    /// Runs calls that the ledger has, one after the other.
+    pub(super) async fn run_one_by_one(
+        &self,
+        others: Vec<Call>,
+        effort: &mut Effort,
+    ) -> Result<ByEntry, Error> {
         let mut outcomes = Vec::new();
         for other in others.into_iter().filter(|other| other.progress != Progress::Waiting) {
             outcomes.extend(Box::pin(self.run_call(other, effort)).await?);

@@ -10,6 +10,7 @@ use crate::zoho::error::Error;
 use crate::zoho::json;
 use crate::zoho::refusal::Refusal;
 use crate::zoho::types::{FileId, JobId, Method};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -100,6 +101,8 @@ pub struct BulkWriteJob {
     pub files: Vec<BulkWriteFile>,
     /// Where the result file is, once there is one; absolute or relative.
     pub download_url: Option<String>,
+    /// When the job was created.
+    pub created: Option<DateTime<Utc>>,
 }
 
 /// What became of one file of a job.
@@ -191,7 +194,13 @@ impl BulkWriteJob {
                 details: said["details"].clone(),
             }
         });
-        Self { status, files, download_url: json::optional_text(&job["result"], "download_url") }
+        let created = DateTime::parse_from_rfc3339(&json::text(job, "created_time"));
+        Self {
+            status,
+            files,
+            download_url: json::optional_text(&job["result"], "download_url"),
+            created: created.ok().map(Into::into),
+        }
     }
 }
 

@@ -62,7 +62,8 @@ pub struct WriteJob {
     user: Id,
     zone: Zone,
     request: Request,
-    fails: bool,
+    /// After how many rows it fails, if it does.
+    fails: Option<usize>,
     /// Rows that are refused, if a fault says so.
     row_errors: Option<Action>,
     outcome: Mutex<Outcome>,
@@ -159,7 +160,7 @@ async fn create(call: Call, body: Bytes) -> Answer {
         user: call.user,
         zone: call.zone,
         request,
-        fails: call.fired.get(Kind::JobFailure).is_some(),
+        fails: call.fired.get(Kind::JobFailure).map(|action| action.rows.unwrap_or(0)),
         row_errors: call.fired.get(Kind::RowErrors).cloned(),
         outcome: Mutex::new(Outcome::Pending),
     });
@@ -208,7 +209,7 @@ impl WriteJob {
     /// Writes the rows. To be called once, off the async threads.
     pub fn run(&self, app: &App, org: &Org) {
         let switches = app.switches();
-        let outcome = if self.fails { None } else { self.write(app, org, &switches).ok() };
+        let outcome = self.write(app, org, &switches).ok().filter(|_| self.fails.is_none());
         *self.outcome() = outcome.unwrap_or(Outcome::Failed);
     }
 
@@ -219,7 +220,8 @@ impl WriteJob {
         let files = if app.blind_writes {
             run::blind(&self.request, org)?
         } else {
-            run::run(&self.request, org, &rules, stamp, &strike)?
+            let most = self.fails.unwrap_or(usize::MAX);
+            run::run(&self.request, org, &rules, stamp, &strike, most)?
         };
         let modules = {
             let store = org.read();
