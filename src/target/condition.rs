@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{ConfigError, child};
+use super::mapping::StreamShape;
 use super::path::Path;
 use crate::codec::value::plain_decimal;
 use crate::diagnostic::similar;
@@ -55,10 +56,10 @@ impl Condition {
     ///
     /// # Errors
     /// [`ConfigError`] for a property that the stream does not have.
-    pub(super) fn resolved(&self, stream: &str, properties: &[String]) -> Result<Self, ConfigError> {
+    pub(super) fn resolved(&self, shape: StreamShape<'_>) -> Result<Self, ConfigError> {
         let mut resolved = self.clone();
         for test in resolved.any.iter_mut().flatten() {
-            test.path = Path::resolve(&test.property, stream, properties, &test.pointer)?;
+            test.path = Path::resolve(&test.property, shape, &test.pointer)?;
         }
         Ok(resolved)
     }
@@ -169,7 +170,10 @@ mod tests {
             ("/when/a", Some("did you mean \"empty\"?"))
         );
         let condition = Condition::read(Some(&json!({"contry": "DE"})), "/when").unwrap();
-        let unknown = condition.resolved("people", &["country".to_owned()]).expect_err("unknown");
+        let properties = ["country".to_owned()];
+        let shape =
+            StreamShape { stream: "people", properties: &properties, key_properties: &[], schema: "{}" };
+        let unknown = condition.resolved(shape).expect_err("unknown");
         assert_eq!(unknown.pointer, "/when/contry");
         assert!(unknown.hint.unwrap().contains("\"country\""));
     }

@@ -66,7 +66,7 @@ pub fn compile(
         Some(rules) => (configured(shape, rules, meta)?, Vec::new()),
         None => by_name(shape, meta),
     };
-    let when = target.when.resolved(shape.stream, shape.properties)?;
+    let when = target.when.resolved(shape)?;
     let mut choice = operation::choose(shape, target, meta, &pairs)?;
     let mut not_writable = Vec::new();
     let mut columns = Vec::new();
@@ -190,9 +190,9 @@ fn subform_rows(
     let at = child(&target.pointer, "rows_of");
     let key = meta.field(&rows_of.key).ok_or_else(|| unknown_field(&rows_of.key, &at, meta))?;
     let field = meta.field(&rows_of.field).ok_or_else(|| unknown_field(&rows_of.field, &at, meta))?;
-    let path = Path::resolve(&rows_of.property, shape.stream, shape.properties, &child(&at, "by"))?;
+    let path = Path::resolve(&rows_of.property, shape, &child(&at, "by"))?;
     for rule in &rows_of.rule.fields {
-        Path::resolve(&rule.property, shape.stream, shape.properties, &rule.pointer)?;
+        Path::resolve(&rule.property, shape, &rule.pointer)?;
     }
     let rows = nested::of_subform(&rows_of.rule, field, metadata)?;
     let idempotent = !rows.match_on.is_empty();
@@ -207,7 +207,7 @@ fn subform_rows(
         idempotent,
         folds_case: !key.case_sensitive && key.api_name != "id",
         match_on: vec![rows_of.key.clone()],
-        when: target.when.resolved(shape.stream, shape.properties)?,
+        when: target.when.resolved(shape)?,
         trigger: target.trigger.clone(),
         conduct: target.conduct.clone(),
         mirror: false,
@@ -243,7 +243,10 @@ fn configured<'a>(
 ) -> Result<Vec<Pair<'a>>, ConfigError> {
     let mut pairs: Vec<Pair<'a>> = Vec::new();
     for rule in rules {
-        let path = Path::resolve(&rule.property, shape.stream, shape.properties, &rule.pointer)?;
+        let path = Path::resolve(&rule.property, shape, &rule.pointer)?;
+        for inner in rule.rows.iter().flat_map(|rows| &rows.fields) {
+            path.check_item(&Path::free(&inner.property), shape, &inner.pointer)?;
+        }
         let field = meta.field(&rule.to).ok_or_else(|| unknown_field(&rule.to, &rule.pointer, meta))?;
         if pairs.iter().any(|pair| pair.rule.to == rule.to) {
             return Err(ConfigError::new(&rule.pointer, format!("\"{}\" gets two values", rule.to)));

@@ -22,6 +22,7 @@ pub mod error;
 mod family;
 mod flow;
 pub mod ingest;
+mod inside;
 pub mod jobs;
 pub mod ledger;
 mod look;

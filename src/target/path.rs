@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::config::ConfigError;
+use super::inside;
+use super::mapping::StreamShape;
 use crate::diagnostic::similar;
 
 /// A place in the records of a stream.
@@ -34,27 +36,46 @@ impl Path {
     /// `/address/city`.
     ///
     /// # Errors
-    /// [`ConfigError`] at `pointer` when the stream has no such property.
-    pub fn resolve(
-        text: &str,
-        stream: &str,
-        properties: &[String],
-        pointer: &str,
-    ) -> Result<Self, ConfigError> {
-        let known = |name: &str| properties.iter().any(|property| property == name);
+    /// [`ConfigError`] at `pointer` when the stream's SCHEMA has no such place.
+    pub fn resolve(text: &str, shape: StreamShape<'_>, pointer: &str) -> Result<Self, ConfigError> {
+        let known = |name: &str| shape.properties.iter().any(|property| property == name);
         if known(text) {
             return Ok(Self::plain(text));
         }
         let (property, inside) = split(text);
         if known(&property) {
-            return Ok(Self { property, inside });
+            let path = Self { property, inside };
+            path.follow(&[], shape, pointer)?;
+            return Ok(path);
         }
-        let error =
-            ConfigError::new(pointer, format!("\"{property}\" is not a property of stream \"{stream}\""));
-        Err(error.with_hint(match similar(&property, properties.iter().map(String::as_str)) {
+        let error = ConfigError::new(
+            pointer,
+            format!("\"{property}\" is not a property of stream \"{}\"", shape.stream),
+        );
+        Err(error.with_hint(match similar(&property, shape.properties.iter().map(String::as_str)) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("its SCHEMA has {}", properties.join(", ")),
+            None => format!("its SCHEMA has {}", shape.properties.join(", ")),
         }))
+    }
+
+    /// Holds a place in the objects of a list that stands here against the stream's SCHEMA.
+    ///
+    /// # Errors
+    /// [`ConfigError`] at `pointer` when those objects have no such place.
+    pub fn check_item(&self, item: &Self, shape: StreamShape<'_>, pointer: &str) -> Result<(), ConfigError> {
+        self.follow(&[vec!["0".to_owned()], item.steps()].concat(), shape, pointer)
+    }
+
+    fn follow(&self, further: &[String], shape: StreamShape<'_>, pointer: &str) -> Result<(), ConfigError> {
+        // The SCHEMA has been read as JSON before.
+        let schema: Value = serde_json::from_str(shape.schema).unwrap_or_default();
+        inside::follow(&schema, &[self.steps(), further.to_vec()].concat(), shape.stream, pointer)
+    }
+
+    fn steps(&self) -> Vec<String> {
+        let unescaped = |step: &str| step.replace("~1", "/").replace("~0", "~");
+        let inside = self.inside.split('/').skip(1).map(unescaped);
+        std::iter::once(self.property.clone()).chain(inside).collect()
     }
 
     /// The value there; `None` when the record has nothing in that place.
@@ -103,7 +124,8 @@ mod tests {
     #[test]
     fn a_pointer_reaches_into_a_property() {
         let properties = ["address".to_owned(), "/odd".to_owned(), "list".to_owned()];
-        let path = |text: &str| Path::resolve(text, "s", &properties, "/p").unwrap();
+        let shape = StreamShape { stream: "s", properties: &properties, key_properties: &[], schema: "{}" };
+        let path = |text: &str| Path::resolve(text, shape, "/p").unwrap();
         let record = json!({"address": {"city": "Köln", "zip": null}, "/odd": 1, "list": [{"a": 2}]});
         let record = record.as_object().unwrap();
         assert_eq!(path("/address/city").get(record), Some(&json!("Köln")));
@@ -112,7 +134,7 @@ mod tests {
         assert_eq!(path("/odd").get(record), Some(&json!(1)));
         let empty = json!({"address": null});
         assert_eq!(path("/address/city").get(empty.as_object().unwrap()), Some(&Value::Null));
-        let unknown = Path::resolve("/adress/city", "s", &properties, "/p").unwrap_err();
+        let unknown = Path::resolve("/adress/city", shape, "/p").unwrap_err();
         assert_eq!(unknown.hint.as_deref(), Some("did you mean \"address\"?"));
     }
 }

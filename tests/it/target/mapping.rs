@@ -114,6 +114,29 @@ async fn what_a_config_names_has_to_be_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_a_pointer_has_to_be_in_the_schema() {
+    let described = json!({"type": "SCHEMA", "stream": "people", "key_properties": ["id"], "schema": {
+        "type": "object", "properties": {"id": {"type": "string"}, "name": {"type": "string"},
+        "address": {"type": ["null", "object"], "properties": {"city": {"type": "string"}}}}}});
+    let mapped = |from: &str, when: Value| {
+        json!({"streams": {"people": {"module": "Contacts", "match_on": ["Northwind_Id"], "when": when,
+            "fields": {"id": "Northwind_Id", "name": "Last_Name", from: "Mailing_City"}}}})
+    };
+    for (config, place) in [
+        (mapped("/address/cty", json!({})), "/streams/people/fields/~1address~1cty"),
+        (mapped("/address/city", json!({"/address/cti": "Köln"})), "/streams/people/when/~1address~1cti"),
+    ] {
+        let bed = Bed::new(config).await;
+        let row = json!({"id": "1", "name": "Ann", "address": {"city": "Köln"}});
+        let (ended, _) = bed.run(format!("{described}\n{}", record("people", row))).await;
+        let error = ended.expect_err("a bad pointer");
+        assert!(error.to_string().contains(place) && error.to_string().contains("\"/address\""), "{error}");
+        assert_eq!(error.hint().as_deref(), Some("did you mean \"city\"?"), "{error}");
+        assert!(bed.rows("Contacts", "id").await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn options_are_appended_and_values_give_way() {
     let config = json!({"streams": {"people": {"module": "Everything", "match_on": ["Code"], "operation": "upsert",
         "fields": {"id": "Code", "name": {"to": "Name", "nulls": "set_if_empty"},
