@@ -12,12 +12,13 @@ use tokio::time::{Instant, sleep};
 
 use super::config::Operation;
 use super::error::Error;
+use super::job::{ByEntry, Job, Laid, after_resend};
 use super::ledger::{Call, Progress, Unit, Way};
 use super::mapping::{LookupBy, Route};
 use super::matching::{self, IDENTIFYING_COLUMNS, Identity};
 use super::outcome::Outcome;
 use super::plan::{self, BULK_JOB_CREDITS};
-use super::write::{ByEntry, Effort, Job, Laid, after_resend};
+use super::write::Effort;
 use crate::codec::archive::{ArchiveError, CsvArchive};
 use crate::codec::archive_write::{CsvZipWriter, MAX_ZIP_BYTES};
 use crate::codec::encode::Kind;

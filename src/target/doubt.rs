@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep};
 
 use super::config::Operation;
 use super::error::Error;
+use super::job::{ByEntry, Job};
 use super::ledger::Call;
 use super::mapping::{Route, Source};
 use super::outcome::{Action, Outcome};
-use super::write::{ByEntry, Effort, Job};
+use super::write::Effort;
 use crate::zoho;
 use crate::zoho::api::coql::MAX_LIMIT;
 use crate::zoho::credits::coql_price;

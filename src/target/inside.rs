@@ -128,7 +128,7 @@ mod tests {
         let steps: Vec<String> = path.split('/').map(str::to_owned).collect();
         match follow(&schema, &steps, "s", "/p") {
             Ok(()) => String::new(),
-            Err(error) => format!("{error} | {}", error.hint.unwrap_or_default()),
+            Err(error) => format!("{error} | {}", error.hint.clone().unwrap_or_default()),
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::config::{Method, Nulls, Operation};
 use super::error::Error;
+use super::job::{ByEntry, CALLS_AT_ONCE, Job, Laid, first_error_first};
 use super::ledger::{Call, Fingerprints, Note, Unit, Way};
 use super::lookup::{Found, Missing, Question, ask};
 use super::mapping::{Column, Route, Source};
@@ -20,7 +21,7 @@ use super::memory::NEVER_SAME;
 use super::outcome::{Action, Outcome};
 use super::plan::{self, BULK_JOB_CREDITS, planned_call, record_credits};
 use super::resolve::{is_empty, plain};
-use super::write::{ByEntry, CALLS_AT_ONCE, Effort, Job, Laid, first_error_first};
+use super::write::Effort;
 use crate::codec::fingerprint::fingerprint;
 use crate::zoho::api::bulk_write::MAX_ROWS_PER_FILE;
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;

@@ -5,17 +5,16 @@
 //! is never sent; fields that Zoho does not take are left out with one warning. How a route's operation is
 //! found when the config does not say it is in `operation`.
 
-use super::check::Check;
-use super::config::{ConfigError, FieldRule, Nulls, Operation, RowsOf, StreamTarget, child};
+use super::columns::{column, constant, rank, tag};
+use super::config::{ConfigError, FieldRule, Operation, RowsOf, StreamTarget, child};
 use super::metadata::{Metadata, ModuleMeta};
 use super::nested;
 use super::operation;
 use super::path::Path;
 use super::relations::{is_user_lookup, layout, lookup_by, users_by};
 pub use super::route::{Column, LookupBy, Route, Source, Waits};
-use crate::codec::encode::Kind;
 use crate::diagnostic::similar;
-use crate::zoho::types::{DataType, Field};
+use crate::zoho::types::Field;
 
 /// What a SCHEMA says that matters here.
 #[derive(Debug, Clone, Copy)]
@@ -69,32 +68,7 @@ pub fn compile(
     let when = target.when.resolved(shape)?;
     let mut choice = operation::choose(shape, target, meta, &pairs)?;
     let mut not_writable = Vec::new();
-    let mut columns = Vec::new();
-    for pair in pairs {
-        if !operation::takes(&choice, pair.field) {
-            if choice.operation == Operation::Delete {
-                continue;
-            }
-            if target.fields.is_some() {
-                return Err(refused(&pair, &choice, target));
-            }
-            not_writable.push(pair.path.to_string());
-            continue;
-        }
-        columns.push(column(pair, target.nulls, meta, metadata)?);
-    }
-    let constants = target.constants.iter().filter(|_| choice.operation != Operation::Delete);
-    for (name, value) in constants {
-        columns.push(constant(name, value, &choice, target, meta)?);
-    }
-    if choice.operation != Operation::Delete {
-        columns.extend(layout(target, meta)?);
-    }
-    if let Some(name) =
-        target.conduct.batch_tag_field.as_ref().filter(|_| choice.operation != Operation::Delete)
-    {
-        columns.push(tag(name, &columns, &mut choice, target, meta)?);
-    }
+    let mut columns = columns_of(pairs, &mut choice, &mut not_writable, target, meta, metadata)?;
     if columns.is_empty() {
         return Err(nothing_to_write(shape, target));
     }
@@ -132,6 +106,45 @@ pub fn compile(
         waits_for_record: false,
     };
     Ok(Mapped { route, unknown, not_writable })
+}
+
+/// The columns of a route; properties whose field Zoho does not take are left out, or refused where the
+/// config names them.
+fn columns_of(
+    pairs: Vec<Pair<'_>>,
+    choice: &mut operation::Choice,
+    not_writable: &mut Vec<String>,
+    target: &StreamTarget,
+    meta: &ModuleMeta,
+    metadata: &Metadata,
+) -> Result<Vec<Column>, ConfigError> {
+    let mut columns = Vec::new();
+    for pair in pairs {
+        if !operation::takes(choice, pair.field) {
+            if choice.operation == Operation::Delete {
+                continue;
+            }
+            if target.fields.is_some() {
+                return Err(refused(&pair, choice, target));
+            }
+            not_writable.push(pair.path.to_string());
+            continue;
+        }
+        columns.push(column(pair, target.nulls, meta, metadata)?);
+    }
+    let constants = target.constants.iter().filter(|_| choice.operation != Operation::Delete);
+    for (name, value) in constants {
+        columns.push(constant(name, value, choice, target, meta)?);
+    }
+    if choice.operation != Operation::Delete {
+        columns.extend(layout(target, meta)?);
+    }
+    if let Some(name) =
+        target.conduct.batch_tag_field.as_ref().filter(|_| choice.operation != Operation::Delete)
+    {
+        columns.push(tag(name, &columns, choice, target, meta)?);
+    }
+    Ok(columns)
 }
 
 /// Holds the names of a target against the metadata, before any stream has told its properties.
@@ -220,21 +233,6 @@ fn subform_rows(
     Ok(Mapped { route, unknown: Vec::new(), not_writable: Vec::new() })
 }
 
-/// Columns that tell rows apart come first: a bulk result repeats only three.
-fn rank(column: &Column, match_on: &[String], shape: StreamShape<'_>) -> usize {
-    let place = match_on.iter().position(|field| *field == column.field);
-    let is_key = matches!(&column.source, Source::Property(path)
-        if shape.key_properties.iter().any(|key| path.is(key)));
-    match (place, is_key, &column.source, column.kind) {
-        (Some(place), ..) => place,
-        (None, _, Source::Tag, _) => 99,
-        (None, true, ..) => 100,
-        (None, false, Source::Property(_), Kind::Text | Kind::Integer | Kind::BigInteger) => 101,
-        (None, false, Source::Property(_), _) => 102,
-        (None, false, Source::Constant(_) | Source::Record, _) => 103,
-    }
-}
-
 /// The pairs a config lists.
 fn configured<'a>(
     shape: StreamShape<'_>,
@@ -278,93 +276,6 @@ fn is_ours(property: &str) -> bool {
     ["_sdc_", "_ab_", "_airbyte_"].iter().any(|start| property.starts_with(start))
         || property == super::report::REJECTED_PROPERTY
 }
-
-pub(super) fn column(
-    pair: Pair<'_>,
-    nulls: Nulls,
-    meta: &ModuleMeta,
-    metadata: &Metadata,
-) -> Result<Column, ConfigError> {
-    let Pair { rule, path, field } = pair;
-    let mut column = Column {
-        source: Source::Property(path),
-        nulls: rule.nulls.unwrap_or(nulls),
-        append: rule.append,
-        check: Check::of(field, metadata.strict_picklists),
-        ..Column::of(field)
-    };
-    if rule.append && column.kind != Kind::MultiSelect && field.data_type != DataType::MultiSelectLookup {
-        let pointer = child(&rule.pointer, "append");
-        return Err(ConfigError::new(
-            pointer,
-            format!("\"{}\" is not a multi-select picklist", field.api_name),
-        ));
-    }
-    column.rows = nested::rows(&rule, field, meta, metadata)?;
-    if let Some(key) = rule.lookup_by.as_ref().filter(|_| column.rows.is_none()) {
-        if is_user_lookup(field) {
-            column.users = Some(users_by(key, &rule, metadata)?);
-        } else {
-            column.lookup = Some(lookup_by(key, &rule, field, metadata)?);
-            // The natural key of a parent travels as text, whatever it is at home.
-            column.kind = Kind::Text;
-            column.check = Check::None;
-        }
-    }
-    Ok(column)
-}
-
-fn constant(
-    name: &str,
-    value: &serde_json::Value,
-    choice: &operation::Choice,
-    target: &StreamTarget,
-    meta: &ModuleMeta,
-) -> Result<Column, ConfigError> {
-    let pointer = child(&child(&target.pointer, "constants"), name);
-    let field = meta.field(name).ok_or_else(|| unknown_field(name, &pointer, meta))?;
-    if !operation::takes(choice, field) {
-        return Err(ConfigError::new(
-            pointer,
-            format!("Zoho does not take \"{name}\" under {}", choice.operation),
-        ));
-    }
-    let kind = Kind::of(field);
-    let mut json = String::new();
-    kind.write_record(value, &mut json)
-        .map_err(|mismatch| ConfigError::new(&pointer, mismatch.to_string()))?;
-    Ok(Column { source: Source::Constant(json), kind, ..Column::of(field) })
-}
-
-/// The column of the mark. Where Zoho holds the field unique, the mark makes an insert repeatable.
-fn tag(
-    name: &str,
-    columns: &[Column],
-    choice: &mut operation::Choice,
-    target: &StreamTarget,
-    meta: &ModuleMeta,
-) -> Result<Column, ConfigError> {
-    let pointer = child(&target.pointer, "batch_tag_field");
-    let field = meta.field(name).ok_or_else(|| unknown_field(name, &pointer, meta))?;
-    let wrong = |text: String| ConfigError::new(&pointer, text);
-    if Kind::of(field) != Kind::Text || field.length.is_some_and(|length| length < MARK_LENGTH) {
-        return Err(wrong(format!("\"{name}\" is not a text field of at least {MARK_LENGTH} characters")));
-    }
-    if !operation::takes(choice, field) {
-        return Err(wrong(format!("Zoho does not take \"{name}\" under {}", choice.operation)));
-    }
-    if columns.iter().any(|column| column.field == *name) {
-        return Err(wrong(format!("\"{name}\" gets a value of the stream already")));
-    }
-    if field.unique && choice.operation == Operation::Insert && !choice.idempotent {
-        choice.match_on = vec![name.to_owned()];
-        choice.idempotent = true;
-    }
-    Ok(Column { source: Source::Tag, ..Column::of(field) })
-}
-
-/// Longest mark: names of ledger and batch, and a line number.
-const MARK_LENGTH: u32 = 40;
 
 fn unknown_module(target: &StreamTarget, metadata: &Metadata) -> ConfigError {
     let error = ConfigError::new(

@@ -10,12 +10,13 @@ use super::batch::{Entry, SpoolReader};
 use super::config::Nulls;
 use super::config::Operation;
 use super::error::Error;
+use super::job::Job;
 use super::ledger::{Call, Fingerprints, Ledger, LedgerError, Note, Progress, Seen, StoredBatch, Way};
 use super::mapping::{Column, Route};
 use super::outcome::{Action, Outcome};
 use super::plan::{self, planned_call};
 use super::preflight::Row;
-use super::write::{Job, Writer};
+use super::write::Writer;
 use crate::codec::fingerprint::fingerprint;
 
 /// Rows that are remembered in one transaction.

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::columns::column;
 use super::config::{ConfigError, FieldRule, RowsRule, child};
-use super::mapping::{Pair, column, unknown_field};
+use super::mapping::{Pair, unknown_field};
 use super::metadata::{Metadata, ModuleMeta};
 use super::outcome::Outcome;
 use super::path::Path;

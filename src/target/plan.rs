@@ -20,7 +20,7 @@ use super::ledger::{Call, Progress, Unit, Way};
 use super::lookup;
 use super::mapping::{Column, Route};
 use super::nested;
-use super::resolve::{self, Slot};
+use super::parents::{self, Slot};
 use super::waiting::Behind;
 use super::write::Effort;
 use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
@@ -184,7 +184,7 @@ fn lookup_credits<'a>(keys: impl Iterator<Item = &'a Keys>, only: impl Fn(Slot) 
 
 /// Whether missing parents of a column are created.
 fn creates(route: &Route, slot: Slot) -> bool {
-    resolve::lookup_at(route, slot).is_some_and(|lookup| lookup.create.is_some())
+    parents::lookup_at(route, slot).is_some_and(|lookup| lookup.create.is_some())
 }
 
 /// Whether each row of a record call is looked up by its own key.

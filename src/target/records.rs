@@ -7,10 +7,11 @@ use chrono::DateTime;
 use serde_json::value::RawValue;
 
 use super::error::Error;
+use super::job::{ByEntry, Job, Laid, after_resend};
 use super::ledger::{Call, Way};
 use super::outcome::{Action, Outcome};
 use super::plan::record_credits;
-use super::write::{ByEntry, Effort, Job, Laid, after_resend};
+use super::write::Effort;
 use crate::zoho::api::records::{RowAnswer, WriteCall};
 
 /// A unit that is ready, or refused before it was sent.

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use super::error::Error;
+use super::job::{ByEntry, Job, Laid};
 use super::ledger::Call;
 use super::lookup::{Found, Missing, Question, ask};
 use super::outcome::{Action, Outcome};
-use super::write::{ByEntry, Effort, Job, Laid};
+use super::write::Effort;
 use crate::zoho::api::records::RowAnswer;
 use crate::zoho::credits::delete_price;
 use crate::zoho::types::RecordId;

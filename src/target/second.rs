@@ -15,14 +15,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::config::Method;
 use super::error::Error;
+use super::job::{Job, Laid};
 use super::ledger::{Call, Note, Progress, Unit, Way};
 use super::look::noted;
 use super::lookup::{self, Found, Missing, Question, ask};
 use super::mapping::Waits;
 use super::outcome::{Action, Outcome};
+use super::parents::{Parents, keys_at, lookup_at, slots};
 use super::plan::{BULK_JOB_CREDITS, record_credits};
-use super::resolve::{Parents, keys_at, lookup_at, plain, slots};
-use super::write::{Effort, Job, Laid, Told};
+use super::resolve::plain;
+use super::write::{Effort, Told};
 use crate::zoho::api::bulk_write::MAX_ROWS_PER_FILE;
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
 

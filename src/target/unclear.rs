@@ -16,10 +16,11 @@ use tokio::time::sleep;
 
 use super::config::Operation;
 use super::error::Error;
+use super::job::{ByEntry, Fate, Job};
 use super::ledger::{Call, Progress};
 use super::lookup::{Found, Question, ask};
 use super::outcome::{Action, Outcome};
-use super::write::{ByEntry, Effort, Fate, Job};
+use super::write::Effort;
 use crate::zoho::api::JobFailure;
 use crate::zoho::api::bulk_write::BulkWriteJob;
 use crate::zoho::types::JobId;
