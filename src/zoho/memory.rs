@@ -8,7 +8,8 @@
 
 use super::api::org::Org;
 use super::auth::Clock;
-use super::client::{Client, segment};
+use super::call::segment;
+use super::client::Client;
 use super::config::Connection;
 use super::error::Error;
 use super::json;

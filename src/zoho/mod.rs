@@ -10,6 +10,7 @@
 pub mod api;
 mod auth;
 mod backoff;
+mod call;
 mod client;
 pub mod config;
 pub mod credits;

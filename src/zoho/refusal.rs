@@ -4,7 +4,7 @@
 //! capitals from the upload host; as `{"error": ...}` from the accounts host; as HTML from what
 //! stands in between. Follows section "Status and Error Codes" of the v8 API.
 
-use super::client::Call;
+use super::call::Call;
 use super::error::{Error, ErrorKind};
 use super::json;
 use serde_json::Value;
@@ -105,7 +105,7 @@ fn snippet(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::Refusal;
-    use crate::zoho::client::Call;
+    use crate::zoho::call::Call;
     use crate::zoho::error::ErrorKind;
 
     #[test]

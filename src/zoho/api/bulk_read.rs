@@ -3,7 +3,8 @@
 //! Follows the page "Bulk Read". A job is created, polled, and its result fetched within a day.
 
 use super::{JobFailure, JobState, unwrapped};
-use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::call::{Call, segment};
+use crate::zoho::client::Client;
 use crate::zoho::credits::{BULK_READ_JOB, CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::json;

@@ -4,7 +4,8 @@
 //! result file, with one line per row, fetched within seven days.
 
 use super::{JobFailure, JobState, normalised, unwrapped};
-use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::call::{Call, segment};
+use crate::zoho::client::Client;
 use crate::zoho::credits::{BULK_WRITE_JOB, CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::json;

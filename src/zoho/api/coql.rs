@@ -4,7 +4,8 @@
 //! caller's to write.
 
 use super::records::Page;
-use crate::zoho::client::{Call, Client};
+use crate::zoho::call::Call;
+use crate::zoho::client::Client;
 use crate::zoho::credits::{Category, coql_price};
 use crate::zoho::error::Error;
 use crate::zoho::types::Method;

@@ -3,7 +3,8 @@
 //! Zoho lists records in the bin for 60 days and purged ones for 120 days, in no promised order.
 
 use super::records::{MAX_PER_PAGE, iso};
-use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::call::{Call, segment};
+use crate::zoho::client::Client;
 use crate::zoho::credits::{Category, DELETED_PAGE};
 use crate::zoho::error::Error;
 use crate::zoho::json;

@@ -1,6 +1,7 @@
 //! Modules and fields: `GET /crm/v8/settings/modules`, `GET /crm/v8/settings/fields`.
 
-use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::call::{Call, segment};
+use crate::zoho::client::Client;
 use crate::zoho::credits::{CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::json;

@@ -12,7 +12,8 @@ pub mod org;
 pub mod records;
 pub mod settings;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::credits::{self, Category};
 use super::error::Error;
 use super::types::Method;

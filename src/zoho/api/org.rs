@@ -1,7 +1,8 @@
 //! The organisation and its users: `GET /crm/v8/org`, `GET /crm/v8/users`.
 
 use super::records::{MAX_PER_PAGE, Page};
-use crate::zoho::client::{Call, Client};
+use crate::zoho::call::Call;
+use crate::zoho::client::Client;
 use crate::zoho::credits::{CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::json;

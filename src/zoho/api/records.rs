@@ -4,7 +4,8 @@
 //! Follows the pages "Get Records", "Insert Records", "Update Records", "Upsert Records",
 //! "Delete Records".
 
-use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::call::{Call, segment};
+use crate::zoho::client::Client;
 use crate::zoho::credits::{CALL, Category, delete_price, write_price};
 use crate::zoho::error::Error;
 use crate::zoho::json;
@@ -352,7 +353,7 @@ fn blames_the_call(row: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{ListAnswer, Page, row_answers};
-    use crate::zoho::client::Call;
+    use crate::zoho::call::Call;
     use crate::zoho::transport::Answer;
     use crate::zoho::types::Method;
 

@@ -4,7 +4,8 @@
 //! Follows "Currencies", "Territories", "Layouts", "Pipelines", "Tags" and "Attachments" of the v8 API.
 
 use super::records::{MAX_PER_PAGE, Page};
-use crate::zoho::client::{Call, Client, segment};
+use crate::zoho::call::{Call, segment};
+use crate::zoho::client::Client;
 use crate::zoho::credits::{CALL, Category};
 use crate::zoho::error::Error;
 use crate::zoho::types::RecordId;
