@@ -2,6 +2,7 @@
 
 use crate::common::context::{TestContext, messages, records};
 use crate::common::killed::Warehouse;
+use crate::common::ten::ten_streams;
 use serde_json::{Value, json};
 use std::process::Output;
 use zoho_crm_connector::emulator::Options;
@@ -163,36 +164,11 @@ fn rows_of_one_second_come_page_after_page_though_rows_go_meanwhile() {
     }
 }
 
-/// Ten modules of a few rows each.
-const TEN: [&str; 10] = [
-    "Leads",
-    "Contacts",
-    "Accounts",
-    "Deals",
-    "Products",
-    "Vendors",
-    "Tasks",
-    "Quotes",
-    "Everything",
-    "Contacts_X_Products",
-];
-
 #[test]
 fn the_jobs_of_ten_streams_keep_the_server_busy() {
+    // How long that takes is measured by `make soak`.
     for side_by_side in [1, 4] {
-        let context = TestContext::with(|options| {
-            options.rows = TEN.map(|module| (module.to_owned(), 20)).into();
-            options.job_ms = 700;
-            options.switches.jobs_side_by_side = side_by_side;
-        });
-        context.catalog(&TEN);
-        context.settings_with("config.json", &json!({"method": "bulk_read"}));
-        let output = run(&context, &Value::Null);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let jobs = &context.stats()["jobs"]["read"];
-        assert_eq!((&jobs["jobs"], &jobs["peak"]), (&json!(10), &json!(side_by_side)));
-        // How long that takes is measured by `make soak`.
-        let polls = calls(&context, "GET /crm/bulk/v8/read/{id}");
+        let (_, _, polls) = ten_streams(20, 700, side_by_side);
         assert!(polls <= 10 * 11, "{polls} polls");
     }
 }

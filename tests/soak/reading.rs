@@ -4,6 +4,7 @@ use crate::Part;
 use crate::common::context::TestContext;
 use crate::common::killed::{Warehouse, run_tap};
 use crate::common::process::{Moment, Ran};
+use crate::common::ten::ten_streams;
 use crate::common::wide;
 use serde_json::{Value, json};
 use std::fs;
@@ -18,20 +19,6 @@ const WIDTH: usize = 12;
 /// Widths around every limit of every way, and the rows of the modules at these widths.
 const WIDTHS: [usize; 8] = [5, 50, 51, 200, 201, 300, 500, 501];
 const WIDE_ROWS: u64 = 2_001;
-/// Streams whose jobs wait for each other.
-const TEN: [&str; 10] = [
-    "Leads",
-    "Contacts",
-    "Accounts",
-    "Deals",
-    "Products",
-    "Vendors",
-    "Tasks",
-    "Quotes",
-    "Everything",
-    "Contacts_X_Products",
-];
-
 fn context(seed: u64, rows: u64, method: &str, change: impl FnOnce(&mut Options)) -> TestContext {
     let context = TestContext::with(|options| {
         options.seed = seed;
@@ -123,25 +110,13 @@ fn one_second(seed: u64) -> String {
 }
 
 /// Ten streams on a server whose jobs take five seconds.
-fn ten_streams() -> String {
+fn jobs_of_five_seconds() -> String {
     let mut told = Vec::new();
     for side_by_side in [1, 4] {
-        let context = TestContext::with(|options| {
-            options.rows = TEN.map(|module| (module.to_owned(), 1_000)).into();
-            options.job_ms = 5_000;
-            options.switches.jobs_side_by_side = side_by_side;
-        });
-        context.catalog(&TEN);
-        context.settings_with("config.json", &json!({"method": "bulk_read"}));
-        let ran = run_tap(&context, &Value::Null, Moment::Never);
-        assert!(ran.good, "{}", ran.said);
-        let stats = context.stats();
-        let jobs = &stats["jobs"]["read"];
-        assert_eq!((&jobs["jobs"], &jobs["peak"]), (&json!(10), &json!(side_by_side)));
+        let (ran, jobs, polls) = ten_streams(1_000, 5_000, side_by_side);
         // The server's own time: a second until the first job is queued, then its work.
         let own = Duration::from_millis(jobs["busy_ms"].as_u64().expect("a time") + 1_000);
         assert!(ran.time <= own.mul_f64(1.1), "{:?} for {own:?}, {side_by_side} side by side", ran.time);
-        let polls = &stats["endpoints"]["GET /crm/bulk/v8/read/{id}"]["calls"];
         let (took, own) = (ran.time.as_secs_f64(), own.as_secs_f64());
         told.push(format!("{took:.1} s for {own:.1} s with {side_by_side} side by side, {polls} polls"));
     }
@@ -157,6 +132,6 @@ pub fn parts() -> Vec<Part> {
         .collect();
     parts.push(Part::new("widths", 120, widths));
     parts.push(Part::new("150,000 rows of one Modified_Time", 180, one_second));
-    parts.push(Part::new("ten streams, jobs of five seconds", 70, |_| ten_streams()));
+    parts.push(Part::new("ten streams, jobs of five seconds", 70, |_| jobs_of_five_seconds()));
     parts
 }

@@ -14,5 +14,6 @@ pub mod pair;
 pub mod process;
 pub mod shards;
 pub mod snapshot;
+pub mod ten;
 pub mod wide;
 pub mod zylker;
