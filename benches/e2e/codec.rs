@@ -4,9 +4,9 @@ use super::reference;
 use std::io;
 use std::path::Path;
 use zoho_crm_connector::codec::archive::CsvArchive;
-use zoho_crm_connector::codec::archive_write::CsvZipWriter;
+use zoho_crm_connector::codec::archive_write::{CsvZipWriter, Level, MAX_ROWS_PER_FILE};
 use zoho_crm_connector::codec::decode::CsvDecoder;
-use zoho_crm_connector::codec::encode;
+use zoho_crm_connector::codec::encode_csv::CsvEncoder;
 use zoho_crm_connector::protocol::message::Message;
 use zoho_crm_connector::protocol::reader::ChunkReader;
 use zoho_crm_connector::protocol::writer::{MessageWriter, RecordLines};
@@ -39,29 +39,34 @@ fn read(zip: &Path) {
     out.records(&mut lines).and_then(|()| out.flush()).expect("writes");
 }
 
-/// RECORD lines on stdin to zip files of as many rows as one upload takes.
-fn write(level: u32, zip: &Path) {
-    let _ = level;
-    let columns: Vec<(&str, encode::Kind)> = reference::names().zip(reference::kinds()).collect();
-    let header: Vec<&str> = reference::names().collect();
-    let mut file = CsvZipWriter::create(zip, "Leads.csv", &header).expect("creates");
-    let mut cells = vec![String::new(); columns.len()];
+/// RECORD lines on stdin to zip files of as many rows as one upload takes, `FILE.zip`, `FILE.1.zip` and
+/// so on. A file is deflated on its own thread while the next one fills.
+fn write(level: u8, zip: &Path) {
+    let columns = reference::names().map(str::to_owned).zip(reference::kinds());
+    let (mut encoder, header) = (CsvEncoder::new(columns), reference::names().collect::<Vec<_>>());
+    let (send, files) = std::sync::mpsc::sync_channel::<CsvZipWriter>(0);
+    let deflater = std::thread::spawn(move || files.iter().try_for_each(|file| file.finish().map(drop)));
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let path =
+            if number == 1 { zip.to_owned() } else { zip.with_extension(format!("{}.zip", number - 1)) };
+        CsvZipWriter::new(&path, "Leads.csv", &header, Level::new(level))
+    };
+    let (mut file, mut rows) = (next(), 0);
     let mut reader = ChunkReader::new(io::stdin().lock(), "stdin");
     while let Some(chunk) = reader.next_chunk().expect("reads") {
         for line in chunk.lines() {
             let Message::Record(message) = line.parse("stdin").expect("a message") else { continue };
-            let record: std::collections::HashMap<&str, &serde_json::value::RawValue> =
-                serde_json::from_str(message.record.get()).expect("an object");
-            for ((name, kind), cell) in columns.iter().zip(&mut cells) {
-                cell.clear();
-                let value = serde_json::from_str(record[name].get()).expect("a value");
-                let mut body = String::new();
-                kind.write_record(&value, &mut body).expect("fits");
-                let raw = serde_json::value::RawValue::from_string(body).expect("is JSON");
-                kind.write_cell(&raw, cell).expect("fits into a cell");
+            if rows == MAX_ROWS_PER_FILE {
+                send.send(std::mem::replace(&mut file, next())).expect("the deflater lives");
+                rows = 0;
             }
-            file.write_row(cells.iter().map(String::as_str)).expect("writes");
+            encoder.row(message.record.get(), file.csv()).expect("fits");
+            rows += 1;
         }
     }
-    file.finish().expect("writes");
+    send.send(file).expect("the deflater lives");
+    drop(send);
+    deflater.join().expect("no panic").expect("writes");
 }

@@ -85,6 +85,10 @@ impl Server {
         target["method"] = "bulk".into();
         target["state_dir"] = self.dir.join("target-state").display().to_string().into();
         write(&self.dir.join("target.json"), &target);
+        for level in [1, 6] {
+            target["compression_level"] = level.into();
+            write(&self.dir.join(format!("target-{level}.json")), &target);
+        }
     }
 
     /// The tap, reading the prepared rows from the start.
@@ -106,10 +110,8 @@ impl Server {
     pub fn target(&self, level: Option<u32>) -> Command {
         let _ = fs::remove_dir_all(self.dir.join("target-state"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_target-zoho-crm"));
-        command.arg("--config").arg(self.dir.join("target.json")).stderr(self.log("target.log"));
-        if let Some(level) = level {
-            command.env("TARGET_ZOHO_CRM_COMPRESSION_LEVEL", level.to_string());
-        }
+        let name = level.map_or("target.json".to_owned(), |level| format!("target-{level}.json"));
+        command.arg("--config").arg(self.dir.join(name)).stderr(self.log("target.log"));
         command
     }
 

@@ -53,6 +53,23 @@ pub(super) fn quote(bytes: &[u8], at: usize) -> usize {
     find(bytes, at, |word| equal(word, b'"'), |byte| byte == b'"')
 }
 
+/// Where the next quote or backslash stands; the length if there is none.
+#[inline]
+pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
+    find(bytes, at, |word| equal(word, b'"') | equal(word, b'\\'), |byte| matches!(byte, b'"' | b'\\'))
+}
+
+/// Where the next byte stands that makes quotes around a CSV cell needful; the length if there is none.
+#[inline]
+pub(super) fn to_quote(bytes: &[u8], at: usize) -> usize {
+    find(
+        bytes,
+        at,
+        |word| equal(word, b',') | equal(word, b'"') | equal(word, b'\n') | equal(word, b'\r'),
+        |byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'),
+    )
+}
+
 /// Where the next byte stands that a JSON string cannot hold as it is; the length if there is none.
 #[inline]
 pub(super) fn to_escape(bytes: &[u8], at: usize) -> usize {
@@ -77,6 +94,8 @@ mod tests {
                 rest.iter().position(|byte| wanted(*byte)).map_or(bytes.len(), |found| at + found)
             };
             prop_assert_eq!(end_of_cell(&bytes, at), slow(&|byte| b",\n\r".contains(&byte)));
+            prop_assert_eq!(quote_or_backslash(&bytes, at), slow(&|byte| b"\"\\".contains(&byte)));
+            prop_assert_eq!(to_quote(&bytes, at), slow(&|byte| b",\"\n\r".contains(&byte)));
             prop_assert_eq!(quote(&bytes, at), slow(&|byte| byte == b'"'));
             prop_assert_eq!(to_escape(&bytes, at), slow(&|byte| byte < 0x20 || b"\"\\".contains(&byte)));
         }

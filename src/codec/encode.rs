@@ -6,6 +6,7 @@
 //! fields are not checked here. Follows the v8 pages "Fields Metadata" (values by data type) and "Bulk
 //! Write" (CSV rules, `format` of dates).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
@@ -13,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::value::plain_decimal;
+use super::bytes::to_escape;
+use super::time::{epoch_seconds, is_date};
+use super::value::{is_canonical, plain_decimal};
 use crate::zoho::types::{DataType, Field};
 
 /// How the values of a field are written.
@@ -130,17 +133,13 @@ impl Kind {
             return Ok(());
         }
         let written = match self {
-            Self::Text => scalar(value).map(|text| push_string(&text, out)),
-            Self::Integer => scalar(value).and_then(|text| whole(&text)).map(|text| out.push_str(&text)),
-            Self::BigInteger => {
-                scalar(value).and_then(|text| whole(&text)).map(|text| push_string(&text, out))
-            }
-            Self::Decimal => {
-                scalar(value).and_then(|text| plain_decimal(&text)).map(|text| out.push_str(&text))
-            }
+            Self::Text => text_of(value).map(|text| push_string(&text, out)),
+            Self::Integer => text_of(value).and_then(whole).map(|text| out.push_str(&text)),
+            Self::BigInteger => text_of(value).and_then(whole).map(|text| push_string(&text, out)),
+            Self::Decimal => text_of(value).and_then(decimal).map(|text| out.push_str(&text)),
             Self::Boolean => boolean(value).map(|text| out.push_str(text)),
             Self::Date => value.as_str().and_then(date).map(|text| push_string(&text, out)),
-            Self::DateTime => value.as_str().and_then(instant).map(|text| push_string(&text, out)),
+            Self::DateTime => value.as_str().and_then(|text| push_instant(text, out)),
             Self::MultiSelect => options(value).map(|options| push_json(&Value::from(options), out)),
             Self::Lookup => lookup_id(value).map(|id| {
                 out.push_str("{\"id\":");
@@ -189,30 +188,61 @@ fn string(json: &str) -> Result<String, NotInCsv> {
 
 /// The text of a string, number or boolean.
 pub fn scalar(value: &Value) -> Option<String> {
+    text_of(value).map(Cow::into_owned)
+}
+
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Borrowed(number.as_str())),
+        Value::Bool(true) => Some(Cow::Borrowed("true")),
+        Value::Bool(false) => Some(Cow::Borrowed("false")),
         _ => None,
     }
 }
 
-/// Appends a text as a JSON string.
+/// Appends a text as a JSON string, escaped as `serde_json` escapes: only what JSON requires.
 pub fn push_string(text: &str, out: &mut String) {
-    push_json(&Value::from(text), out);
+    out.push('"');
+    let mut start = 0;
+    loop {
+        let at = to_escape(text.as_bytes(), start);
+        out.push_str(&text[start..at]);
+        let Some(byte) = text.as_bytes().get(at) else { break };
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            _ => {
+                let escaped = Value::from(&text[at..=at]).to_string();
+                out.push_str(escaped.trim_matches('"'));
+            }
+        }
+        start = at + 1;
+    }
+    out.push('"');
 }
 
 fn push_json(value: &Value, out: &mut String) {
     write!(out, "{value}").expect("writing to a String cannot fail");
 }
 
-fn whole(text: &str) -> Option<String> {
+fn decimal(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    if is_canonical(&text, true) { Some(text) } else { plain_decimal(&text).map(Cow::Owned) }
+}
+
+fn whole(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    if is_canonical(&text, false) {
+        return Some(text);
+    }
     let plain = plain_decimal(text.trim())?;
     let digits = plain.strip_prefix('-').unwrap_or(&plain);
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(plain)
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(Cow::Owned(plain))
 }
 
 fn boolean(value: &Value) -> Option<&'static str> {
+    if let Value::Bool(flag) = value {
+        return Some(if *flag { "true" } else { "false" });
+    }
     match scalar(value)?.to_ascii_lowercase().as_str() {
         "true" | "1" => Some("true"),
         "false" | "0" => Some("false"),
@@ -221,7 +251,10 @@ fn boolean(value: &Value) -> Option<&'static str> {
 }
 
 /// A day; an instant counts when it is midnight, the form in which database taps write days.
-fn date(text: &str) -> Option<String> {
+fn date(text: &str) -> Option<Cow<'_, str>> {
+    if is_date(text) {
+        return Some(Cow::Borrowed(text));
+    }
     let text = text.trim();
     let (day, rest) = text.split_at_checked(10)?;
     let day = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?;
@@ -229,7 +262,24 @@ fn date(text: &str) -> Option<String> {
         || naive(text)
             .or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.naive_local()))
             == day.and_hms_opt(0, 0, 0);
-    midnight.then(|| day.format("%Y-%m-%d").to_string())
+    midnight.then(|| Cow::Owned(day.format("%Y-%m-%d").to_string()))
+}
+
+/// Appends an instant as a JSON string.
+fn push_instant(text: &str, out: &mut String) -> Option<()> {
+    match utc_seconds(text) {
+        Some(seconds) => ["\"", seconds, "+00:00\""].iter().for_each(|part| out.push_str(part)),
+        None => push_string(&instant(text)?, out),
+    }
+    Some(())
+}
+
+/// The part before the `Z` of an instant in the form that our tap and most others write.
+pub(super) fn utc_seconds(text: &str) -> Option<&str> {
+    let seconds = text.strip_suffix('Z').filter(|seconds| seconds.len() == 19)?;
+    // A leap second is for the calendar of the long way.
+    let sound = seconds.as_bytes()[10] == b'T' && &seconds[17..] != "60" && epoch_seconds(text).is_some();
+    sound.then_some(seconds)
 }
 
 /// An instant with its offset, to the second, Zoho's resolution. Without an offset it is UTC.

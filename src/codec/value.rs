@@ -226,6 +226,15 @@ fn plain_digits(text: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     Some((negative, &digits[..whole], fraction))
 }
 
+/// Whether this is a number in canonical text: the form that [`plain_decimal`] gives.
+pub(super) fn is_canonical(text: &str, fraction: bool) -> bool {
+    let Some((negative, whole, part)) = plain_digits(text.as_bytes()) else { return false };
+    let is_zero = whole == b"0";
+    let leads = is_zero || whole[0] != b'0';
+    let ends = if part.is_empty() { !text.ends_with('.') } else { fraction && part.last() != Some(&b'0') };
+    leads && ends && !(negative && is_zero && part.is_empty())
+}
+
 /// The canonical text of a number, for the way back to Zoho; none if it is no number.
 pub fn plain_decimal(text: &str) -> Option<String> {
     let mut out = Vec::new();

@@ -94,7 +94,7 @@ impl Entry {
         )
     }
 
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &str, parts_wanted: Parts) -> Option<Self> {
         let mut parts = line.strip_suffix('\n').unwrap_or(line).splitn(10, '\t');
         let hex = |text: &str| u128::from_str_radix(text, 16).ok();
         let line = parts.next()?.parse().ok()?;
@@ -112,10 +112,33 @@ impl Entry {
         };
         let version = parts.next()?.parse().ok();
         let unchanged = parts.next()?.split(',').filter_map(|place| place.parse().ok()).collect();
-        let (identifier, body, record) =
-            (parts.next()?.to_owned(), parts.next()?.to_owned(), parts.next()?.to_owned());
+        let mut text = |wanted: bool| {
+            Some(parts.next()?).map(|text| if wanted { text.to_owned() } else { String::new() })
+        };
+        let Parts { identifier, body, record } = parts_wanted;
+        let (identifier, body, record) = (text(identifier)?, text(body)?, text(record)?);
         Some(Self { line, key, hash, match_key, step, version, unchanged, identifier, body, record })
     }
+}
+
+/// The texts of an entry that are wanted; the others are left empty, since most passes over a spool need
+/// none of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts {
+    identifier: bool,
+    body: bool,
+    record: bool,
+}
+
+impl Parts {
+    /// None of them.
+    pub const HEAD: Self = Self { identifier: false, body: false, record: false };
+    /// The name of the row.
+    pub const NAME: Self = Self { identifier: true, ..Self::HEAD };
+    /// What is sent.
+    pub const BODY: Self = Self { body: true, ..Self::HEAD };
+    /// All of them.
+    pub const ALL: Self = Self { identifier: true, body: true, record: true };
 }
 
 /// A batch that takes rows.
@@ -278,12 +301,24 @@ impl SpoolReader {
     /// When the file cannot be read, or `visit` fails.
     pub fn each<E: From<std::io::Error>>(
         &mut self,
+        visit: impl FnMut(u32, Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_of(Parts::ALL, visit)
+    }
+
+    /// Calls `visit` with these parts of every entry and its number.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or `visit` fails.
+    pub fn each_of<E: From<std::io::Error>>(
+        &mut self,
+        parts: Parts,
         mut visit: impl FnMut(u32, Entry) -> Result<(), E>,
     ) -> Result<(), E> {
         self.file.seek(SeekFrom::Start(0))?;
         self.offsets.truncate(1);
         let mut number = 0;
-        while let Some((entry, length)) = self.next()? {
+        while let Some((entry, length)) = self.next(parts)? {
             let end = self.offsets.last().copied().unwrap_or(0) + length;
             self.offsets.push(end);
             visit(number, entry)?;
@@ -297,21 +332,29 @@ impl SpoolReader {
     /// # Errors
     /// When the file cannot be read or has no such entry.
     pub fn entry(&mut self, number: u32) -> std::io::Result<Entry> {
+        self.parts(Parts::ALL, number)
+    }
+
+    /// These parts of the entry of that number; [`SpoolReader::each`] has to have run before.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has no such entry.
+    pub fn parts(&mut self, parts: Parts, number: u32) -> std::io::Result<Entry> {
         let offset = *self.offsets.get(number as usize).ok_or_else(|| broken("an entry is missing"))?;
         let here = self.file.stream_position()?;
         // Moving within the buffer costs nothing; most entries are read one after the other.
         let way = i64::try_from(offset).and_then(|to| i64::try_from(here).map(|from| to - from));
         self.file.seek_relative(way.map_err(|_| broken("the file is too long"))?)?;
-        self.next()?.map(|(entry, _)| entry).ok_or_else(|| broken("an entry is missing"))
+        self.next(parts)?.map(|(entry, _)| entry).ok_or_else(|| broken("an entry is missing"))
     }
 
-    fn next(&mut self) -> std::io::Result<Option<(Entry, u64)>> {
+    fn next(&mut self, parts: Parts) -> std::io::Result<Option<(Entry, u64)>> {
         self.line.clear();
         let length = self.file.read_line(&mut self.line)?;
         if length == 0 {
             return Ok(None);
         }
-        let entry = Entry::parse(&self.line).ok_or_else(|| broken("an entry cannot be read"))?;
+        let entry = Entry::parse(&self.line, parts).ok_or_else(|| broken("an entry cannot be read"))?;
         Ok(Some((entry, length as u64)))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 
-use super::batch::{Entry, SpoolReader, Step};
+use super::batch::{Entry, Parts, SpoolReader, Step};
 use super::config::Method;
 use super::error::Error;
 use super::ledger::{Call, Note, Progress, RowRecord, StoredBatch, Unit, Way};
@@ -218,7 +218,12 @@ impl Job<'_> {
             let later = self.left_for_later(call, place, &outcome).await?;
             let mut reader = self.reader.lock().await;
             for &number in unit {
-                rows.push(row_record(number, &reader.entry(number)?, &outcome, !later.is_empty()));
+                rows.push(row_record(
+                    number,
+                    &reader.parts(Parts::HEAD, number)?,
+                    &outcome,
+                    !later.is_empty(),
+                ));
             }
             if !later.is_empty() {
                 second.push((unit.clone(), Note { id: outcome.record_id, later, ..Note::default() }));

@@ -163,6 +163,7 @@ pub async fn run(
         shutdown: start.shutdown.child_token(),
         creating: Arc::default(),
         dry_run: start.dry_run,
+        upload_speed: Arc::new(u64::MAX.into()),
     };
     let mut pipeline = pipeline(writer, reporter, began, run_name, output);
     pipeline.source = start.source;

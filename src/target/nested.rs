@@ -190,8 +190,8 @@ pub(super) fn merged(rows: &Rows, items: Items) -> Items {
 }
 
 /// The rows of a list as it stands in a row's body; null is none.
-pub(super) fn items(raw: &RawValue) -> Items {
-    serde_json::from_str(raw.get()).unwrap_or_default()
+pub(super) fn items(list: &str) -> Items {
+    serde_json::from_str(list).unwrap_or_default()
 }
 
 /// Puts the lists of two rows of the stream together.

@@ -52,7 +52,7 @@ pub(super) fn keys_at(laid: &Laid, route: &Route, (place, inner): Slot) -> Vec<S
     let Some(raw) = laid.members.get(&place) else { return Vec::new() };
     let (Some(inner), Some(rows)) = (inner, &route.columns[place].rows) else { return vec![plain(raw)] };
     let field = &rows.columns[inner].field;
-    nested::items(raw).iter().filter_map(|item| item.get(field).and_then(scalar)).collect()
+    nested::items(raw.get()).iter().filter_map(|item| item.get(field).and_then(scalar)).collect()
 }
 
 /// How often the creation of parents is tried: each time, what is missing is looked up anew.

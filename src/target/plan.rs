@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::batch::{Entry, SpoolReader, Step};
+use super::batch::{Entry, Parts, SpoolReader, Step};
 use super::config::{Method, Nulls, Operation};
 use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
@@ -23,6 +23,7 @@ use super::nested;
 use super::parents::{self, Slot};
 use super::waiting::Behind;
 use super::write::Effort;
+use crate::codec::json;
 use crate::zoho::api::bulk_write::{MAX_COLUMNS, MAX_ROWS_PER_FILE};
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
 use crate::zoho::credits::delete_price;
@@ -60,7 +61,7 @@ pub fn plan(
     let mut units: Vec<(Unit, Kinds)> = Vec::new();
     let mut by_key: HashMap<u128, usize> = HashMap::new();
     let mut waiting: HashSet<u32> = HashSet::new();
-    reader.each(|number, entry| -> Result<(), Error> {
+    reader.each_of(Parts::BODY, |number, entry| -> Result<(), Error> {
         if scope.only.is_some_and(|only| !only.contains(&number)) {
             return Ok(());
         }
@@ -120,16 +121,16 @@ impl Kinds {
         };
         let mut columns = vec![false; route.columns.len()];
         let mut keys = Keys::new();
-        for (place, value) in members(&entry.body, route)? {
+        for (place, value) in walk(&entry.body, route)? {
             let column = &route.columns[place];
-            let names_parent = column.lookup.is_some() && value.get() != "null";
+            let names_parent = column.lookup.is_some() && value != "null";
             // A bulk job leaves such a lookup to the second pass.
             columns[place] = !(names_parent && column.comes_second());
             if names_parent {
-                keys.push(((place, None), hashed(value.get())));
+                keys.push(((place, None), hashed(value)));
             }
             let Some(rows) = &column.rows else { continue };
-            for item in nested::items(&value) {
+            for item in nested::items(value) {
                 for (inner, column) in nested::keyed(rows) {
                     let key = item.get(&column.field).filter(|key| !key.is_null());
                     keys.extend(key.map(|key| ((place, Some(inner)), hashed(&key.to_string()))));
@@ -171,6 +172,29 @@ pub fn members(body: &str, route: &Route) -> Result<Members, Error> {
     let object: HashMap<String, Box<serde_json::value::RawValue>> =
         serde_json::from_str(body).map_err(|source| Error::Spool(source.into()))?;
     Ok(object.into_iter().filter_map(|(field, value)| Some((route.column(&field)?, value))).collect())
+}
+
+/// The members of a body by column, in the order of the columns, each as its text.
+///
+/// # Errors
+/// When the body is not what [`Route::map`] made.
+pub fn walk<'a>(body: &'a str, route: &Route) -> Result<Vec<(usize, &'a str)>, Error> {
+    let mut found = Vec::with_capacity(route.columns.len());
+    let mut members = json::Members::of(body);
+    // They stand in the order of the columns.
+    let mut next = 0;
+    for (field, value) in members.by_ref() {
+        let behind = route.columns[next..].iter().position(|column| column.field == field);
+        if let Some(place) = behind.map(|at| next + at).or_else(|| route.column(field)) {
+            found.push((place, value));
+            next = place + 1;
+        }
+    }
+    let cut = || Error::Spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "a row is cut"));
+    if !found.is_sorted_by_key(|(place, _)| *place) {
+        found.sort_by_key(|(place, _)| *place);
+    }
+    members.was_whole().then_some(found).ok_or_else(cut)
 }
 
 /// Credits of looking up the distinct keys of some rows; with `only`, of those columns alone.
@@ -257,7 +281,7 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
     let (mut themselves, mut second) = (0, 0);
     let comes_second = |(place, _): Slot| route.columns[place].comes_second();
     let creates = |slot: Slot| creates(route, slot);
-    reader.each(|number, entry| -> Result<(), Error> {
+    reader.each_of(Parts::BODY, |number, entry| -> Result<(), Error> {
         let Some(mut kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
         second += u64::from(kinds.keys.iter().any(|(slot, _)| comes_second(*slot)));
         if by_records.contains(&number) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::batch::{Entry, SpoolReader};
+use super::batch::{Entry, Parts, SpoolReader};
 use super::config::Results;
 use super::error::Error;
 use super::mapping::Route;
@@ -143,15 +143,17 @@ impl Reporter {
             .or_insert_with(|| Tally { earlier: earlier.is_some(), ..Tally::of(route) });
         tally.effort.add(written.effort);
         let mut lines = Vec::with_capacity(written.outcomes.len());
-        let (rejects, refused) = (&mut self.rejects, &mut self.refused);
-        SpoolReader::open(&written.batch.spool)?.each(|number, entry| -> Result<(), Error> {
+        let mut rejected = Vec::new();
+        let refused = &mut self.refused;
+        let mut reader = SpoolReader::open(&written.batch.spool)?;
+        reader.each_of(Parts::NAME, |number, entry| -> Result<(), Error> {
             if written.waiting.entries.contains(&number) {
                 return Ok(());
             }
             let outcome = &written.outcomes[number as usize];
             tally.count(outcome);
             if !outcome.success() {
-                rejects.add(route, &entry, outcome)?;
+                rejected.push(number);
                 if let Some(refused) = refused.as_mut().filter(|_| earlier.is_none()) {
                     refused.push((route.stream.clone(), entry.line));
                 }
@@ -159,6 +161,9 @@ impl Reporter {
             lines.push((entry.line, result_line(route, &entry, outcome, earlier)?));
             Ok(())
         })?;
+        for number in rejected {
+            self.rejects.add(route, &reader.entry(number)?, &written.outcomes[number as usize])?;
+        }
         match self.waiting.get_mut(&route.stream).and_then(|lanes| lanes.get_mut(&written.batch.lane)) {
             Some(waiting) if earlier.is_none() => waiting.extend(lines),
             _ => {

@@ -210,7 +210,7 @@ fn push_rows(
     body: &mut String,
 ) -> Result<(), Box<Outcome>> {
     let mut resolved = nested::Items::new();
-    for mut item in nested::items(raw) {
+    for mut item in nested::items(raw.get()) {
         for (inner, column) in nested::keyed(rows) {
             let Some(lookup) = &column.lookup else { continue };
             let Some(key) = item.get(&column.field).and_then(scalar) else { continue };

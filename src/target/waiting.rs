@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
-use super::batch::SpoolReader;
+use super::batch::{Parts, SpoolReader};
 use super::error::Error;
 use super::ledger::{Call, Progress, StoredBatch};
 use super::pipeline::Pipeline;
@@ -249,7 +249,7 @@ impl Writer {
             waiting.entries.extend(call.units.iter().flatten());
         }
         if !waiting.entries.is_empty() {
-            reader.each(|number, entry| -> Result<(), Error> {
+            reader.each_of(Parts::HEAD, |number, entry| -> Result<(), Error> {
                 if waiting.entries.contains(&number) {
                     waiting.keys.extend(entry.match_key.map(|key| key.exact));
                 }

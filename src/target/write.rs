@@ -5,12 +5,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{ClosedBatch, SpoolReader, Step};
+use super::batch::{ClosedBatch, Parts, SpoolReader, Step};
 use super::config::TargetConfig;
 use super::error::Error;
 use super::job::{ByEntry, Job};
@@ -36,6 +36,8 @@ pub struct Writer {
     pub(super) creating: Arc<Mutex<()>>,
     /// Whether batches are only counted.
     pub(super) dry_run: bool,
+    /// Bytes a second of the last upload; a fast line until one was measured.
+    pub(super) upload_speed: Arc<AtomicU64>,
 }
 
 /// A batch that has been sent: its rows have outcomes, but for those that wait.
@@ -205,7 +207,7 @@ impl Told {
 
     /// Takes in what was decided before.
     fn whole(mut self, reader: &mut SpoolReader) -> Result<Vec<Outcome>, Error> {
-        reader.each(|number, entry| -> Result<(), Error> {
+        reader.each_of(Parts::HEAD, |number, entry| -> Result<(), Error> {
             if let Step::Decided(outcome) = entry.step {
                 self.put(number, outcome);
             }
@@ -219,6 +221,6 @@ impl Told {
 /// A reader that has seen the whole spool.
 fn reader_of(batch: &StoredBatch) -> Result<SpoolReader, Error> {
     let mut reader = SpoolReader::open(&batch.spool)?;
-    reader.each(|_, _| Ok::<(), std::io::Error>(()))?;
+    reader.each_of(Parts::HEAD, |_, _| Ok::<(), std::io::Error>(()))?;
     Ok(reader)
 }

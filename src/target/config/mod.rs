@@ -33,6 +33,8 @@ pub struct TargetConfig {
     /// Most bytes of the rows of a batch, as JSON. Default: 64 MiB, what surely compresses to less than the
     /// 25 MB of a bulk write file.
     pub batch_bytes: usize,
+    /// How hard bulk write files are deflated, 1 to 9; by the speed of the line when absent.
+    pub compression_level: Option<u8>,
     /// Longest time a row waits for its batch to fill. Default: 300 s.
     pub max_batch_age: Duration,
     /// Longest wait for one bulk job. Default: none.
@@ -66,6 +68,7 @@ impl Default for TargetConfig {
             method: Method::Auto,
             batch_rows: 25_000,
             batch_bytes: 64 << 20,
+            compression_level: None,
             max_batch_age: Duration::from_secs(300),
             job_timeout: None,
             results: Results::Default,
@@ -191,6 +194,10 @@ impl TargetConfig {
             batch_bytes: match number(config, "/batch_bytes")? {
                 Some(0) => return Err(ConfigError::new("/batch_bytes", "0 bytes hold no row")),
                 given => given.map_or(default.batch_bytes, |bytes| bytes as usize),
+            },
+            compression_level: match number(config, "/compression_level")? {
+                Some(0 | 10..) => return Err(ConfigError::new("/compression_level", "it goes from 1 to 9")),
+                given => given.map(|level| level as u8),
             },
             max_batch_age: seconds(config, "/max_batch_age")?.unwrap_or(default.max_batch_age),
             job_timeout: seconds(config, "/job_timeout")?,
