@@ -1,6 +1,9 @@
-# tap-zoho-crm, target-zoho-crm and zoho-crm on a small base: glibc, CA certificates and no shell.
+# tap-zoho-crm, target-zoho-crm and zoho-crm on a small base: glibc, CA certificates and no shell. Airbyte's two
+# programs are targets of their own, with a shell, since its platform starts connectors through one.
 #
 #   docker build -t zoho-crm-connector .
+#   docker build --target source-zoho-crm -t source-zoho-crm .
+#   docker build --target destination-zoho-crm -t destination-zoho-crm .
 #   docker run --rm -v "$PWD:/pipeline:ro" -v zoho-crm-state:/state zoho-crm-connector tap-zoho-crm --config config.json
 #
 # /state is memory between runs: token, ledger, results. Without a volume there each run begins on an empty
@@ -14,7 +17,32 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     && mkdir -p /out/bin /out/state \
     && cp target/release/zoho-crm /out/bin/ \
     && ln -s zoho-crm /out/bin/tap-zoho-crm \
-    && ln -s zoho-crm /out/bin/target-zoho-crm
+    && ln -s zoho-crm /out/bin/target-zoho-crm \
+    && ln -s zoho-crm /out/bin/source-zoho-crm \
+    && ln -s zoho-crm /out/bin/destination-zoho-crm
+
+# The base with busybox; Airbyte runs connectors as user 1000.
+FROM gcr.io/distroless/cc-debian12:debug-nonroot AS airbyte
+COPY --from=build /out/bin/ /usr/local/bin/
+COPY --from=build --chown=1000:1000 /out/state /state
+ENV XDG_STATE_HOME=/state
+USER 1000:1000
+VOLUME /state
+WORKDIR /state
+
+FROM airbyte AS source-zoho-crm
+ARG VERSION=0.1.0
+LABEL io.airbyte.name="zoho-crm-connector/source-zoho-crm" \
+      io.airbyte.version="$VERSION"
+ENV AIRBYTE_ENTRYPOINT="source-zoho-crm"
+ENTRYPOINT ["source-zoho-crm"]
+
+FROM airbyte AS destination-zoho-crm
+ARG VERSION=0.1.0
+LABEL io.airbyte.name="zoho-crm-connector/destination-zoho-crm" \
+      io.airbyte.version="$VERSION"
+ENV AIRBYTE_ENTRYPOINT="destination-zoho-crm"
+ENTRYPOINT ["destination-zoho-crm"]
 
 # Debian 12 as above, so that the C library is no older than the one the programs are linked to.
 FROM gcr.io/distroless/cc-debian12:nonroot

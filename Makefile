@@ -9,7 +9,7 @@ else
 RUN_TESTS = $(CARGO) test
 endif
 
-.PHONY: demo test test-interop soak soak-slice check bench bench-e2e doc install image wheel sbom deny clean
+.PHONY: demo test test-interop soak soak-slice check bench bench-e2e doc install image image-airbyte wheel sbom deny clean
 
 demo: ## show discovery, tap and target at work, without an account
 	$(CARGO) build --quiet
@@ -48,13 +48,17 @@ wheel: ## the Python wheel into target/wheels; needs maturin
 image: ## the container image; needs docker
 	docker build --tag zoho-crm-connector .
 
+image-airbyte: ## the images of source and destination; needs docker
+	docker build --target source-zoho-crm --tag source-zoho-crm .
+	docker build --target destination-zoho-crm --tag destination-zoho-crm .
+
 sbom: ## what is in the programs, as CycloneDX JSON; needs cargo-cyclonedx
 	$(CARGO) cyclonedx --format json --override-filename zoho-crm-connector.cdx
 
 deny: ## licences, sources and advisories of what we depend on; needs cargo-deny
 	$(CARGO) deny --locked check
 
-install: ## the three programs into ~/.cargo/bin
+install: ## the programs into ~/.cargo/bin
 	$(CARGO) install --locked --path .
 
 clean:

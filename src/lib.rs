@@ -1,4 +1,4 @@
-//! Connects Zoho CRM and a data warehouse, in both directions, by the Singer protocol.
+//! Connects Zoho CRM and a data warehouse, in both directions, by the Singer protocol or by Airbyte's.
 //!
 //! ```text
 //!  Zoho CRM ──▶ zoho (HTTP) ──▶ codec (bytes) ──▶ tap ──▶ protocol ──▶ stdout   RECORD, STATE
@@ -7,12 +7,12 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`cli`] | the three command lines |
+//! | [`cli`] | the command lines |
 //! | [`codec`] | CSV in a zip file to records and back |
 //! | [`diagnostic`] | error classes, hints, exit codes |
 //! | `emulator` | a local Zoho CRM; feature `emulator`, on by default |
 //! | [`error`] | the top error, which wraps each layer's |
-//! | [`protocol`] | Singer's words: messages, catalog, schema, state |
+//! | [`protocol`] | Singer's and Airbyte's words: messages, catalog, schema, state |
 //! | [`secret`] | strings that are never shown |
 //! | [`tap`] | Zoho CRM to Singer messages |
 //! | [`target`] | Singer messages into Zoho, an outcome for every row |

@@ -180,7 +180,7 @@ pub enum OperatorCommand {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Write the manual pages of the three programs
+    /// Write the manual pages of the programs
     Man {
         /// Folder to write them to, such as `/usr/local/share/man/man1`
         dir: PathBuf,

@@ -1,5 +1,6 @@
 //! `zoho-crm man`: manual pages, from the same words as `--help`.
 
+use super::airbyte::{DestinationArgs, SourceArgs};
 use super::args::{OperatorArgs, TapArgs, TargetArgs};
 use super::progress::Screen;
 use crate::error::{Error, SettingsError};
@@ -13,7 +14,14 @@ use std::path::Path;
 pub fn pages(dir: &Path, screen: &Screen) -> Result<(), Error> {
     let unusable = |source| SettingsError::Unwritable { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(unusable)?;
-    for command in [TapArgs::command(), TargetArgs::command(), OperatorArgs::command()] {
+    let commands = [
+        TapArgs::command(),
+        TargetArgs::command(),
+        OperatorArgs::command(),
+        SourceArgs::command(),
+        DestinationArgs::command(),
+    ];
+    for command in commands {
         // clap's own `help` command would have a page for each command once more.
         clap_mangen::generate_to(without_help(command), dir).map_err(unusable)?;
     }

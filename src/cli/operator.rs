@@ -1,5 +1,6 @@
 //! `zoho-crm`: the operator's tool around tap and target.
 
+use super::airbyte::{DestinationArgs, SourceArgs};
 use super::args::{ApiArgs, AuthCommand, ConfigArgs, OperatorArgs, OperatorCommand, TapArgs, TargetArgs};
 use super::files;
 use super::jobs;
@@ -241,9 +242,16 @@ fn body(text: &str) -> Result<Value, SettingsError> {
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Error> {
     let mut text = Vec::new();
-    for mut command in [OperatorArgs::command(), TapArgs::command(), TargetArgs::command()] {
+    let mut commands = [
+        OperatorArgs::command(),
+        TapArgs::command(),
+        TargetArgs::command(),
+        SourceArgs::command(),
+        DestinationArgs::command(),
+    ];
+    for command in &mut commands {
         let name = command.get_name().to_owned();
-        clap_complete::generate(shell, &mut command, name, &mut text);
+        clap_complete::generate(shell, command, name, &mut text);
     }
     print(String::from_utf8_lossy(&text).trim_end())
 }

@@ -19,7 +19,7 @@ from emulator import ROOT, emulator
 from environment import Missing, python, virtual_environment
 from tools import quiet_environment, run, same, timed
 
-PROGRAMS = ("tap-zoho-crm", "target-zoho-crm", "zoho-crm")
+PROGRAMS = ("destination-zoho-crm", "source-zoho-crm", "tap-zoho-crm", "target-zoho-crm", "zoho-crm")
 # Libraries of gcr.io/distroless/cc-debian12: packages libc6 and libgcc-s1.
 BASE = {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"}
 # The glibc of Debian 12.
@@ -30,7 +30,7 @@ CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 
 
 def works(programs: Path, zoho_crm: Path) -> None:
-    """Three programs in a folder say who they are, and tap and emulator do their work."""
+    """The programs in a folder say who they are, and tap and emulator do their work."""
     for name in PROGRAMS:
         said = run([programs / name, "--version"]).decode()
         same(said.split()[0], name, f"{name} --version")
@@ -118,6 +118,21 @@ def build(engine: str) -> None:
     for name in PROGRAMS:
         same(run([engine, "run", "--rm", tag, name, "--version"]).split()[0].decode(), name, name)
     print(f"  image {facts['Size']:,} bytes")
+    for name in ("source-zoho-crm", "destination-zoho-crm"):
+        for_airbyte(engine, name)
+
+
+def for_airbyte(engine: str, name: str) -> None:
+    """The image of one Airbyte program says what it is, and begins with it."""
+    tag = f"{name}:interop"
+    with timed(f"image build {name}"):
+        run([engine, "build", "--target", name, "--tag", tag, ROOT], timeout=None)
+    (facts,) = json.loads(run([engine, "image", "inspect", tag]))
+    if facts["Size"] >= MOST_BYTES:
+        raise RuntimeError(f"the image of {name} has {facts['Size']:,} bytes, more than {MOST_BYTES:,}")
+    same(facts["Config"]["Labels"].get("io.airbyte.name"), f"zoho-crm-connector/{name}", "io.airbyte.name")
+    spec = json.loads(run([engine, "run", "--rm", tag, "spec"]))
+    same(spec["type"], "SPEC", f"what {name} prints for spec")
 
 
 def libraries(program: Path) -> dict[str, Path]:
@@ -135,7 +150,7 @@ def bare(zoho_crm: Path) -> None:
         for folder in ("bin", "lib", "state", "pipeline", "tmp", CERTIFICATES.parent):
             (tree / folder).mkdir(parents=True)
         shutil.copy(zoho_crm, tree / "bin" / "zoho-crm")
-        for link in ("tap-zoho-crm", "target-zoho-crm"):
+        for link in set(PROGRAMS) - {"zoho-crm"}:
             (tree / "bin" / link).symlink_to("zoho-crm")
         check_glibc(zoho_crm)
         for library, path in libraries(zoho_crm).items():

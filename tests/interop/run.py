@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from airbyte_tools import airbyte
 from check_tap import check_tap
 from distribution import image, wheel
 from emulator import binary, emulator, zgid
@@ -34,6 +35,7 @@ STEPS = {
     "sigterm": sigterm,
     "northwind": northwind,
     "warehouses": warehouses,
+    "airbyte": airbyte,
     "wheel": wheel,
     "image": image,
 }

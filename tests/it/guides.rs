@@ -60,7 +60,7 @@ tee -a messages.jsonl | sed -n 's/^{"type":"STATE","value":\(.*\)}$/\1/p'
 fn programs(context: &TestContext) -> PathBuf {
     let folder = context.path("programs");
     fs::create_dir(&folder).expect("is made");
-    for name in ["tap-zoho-crm", "target-zoho-crm", "zoho-crm"] {
+    for name in ["destination-zoho-crm", "source-zoho-crm", "tap-zoho-crm", "target-zoho-crm", "zoho-crm"] {
         std::os::unix::fs::symlink(cargo_bin(name), folder.join(name)).expect("is linked");
     }
     for name in ["target-jsonl", "target-postgres"] {
@@ -126,6 +126,11 @@ fn warehouses() {
 #[test]
 fn reverse_etl() {
     assert!(guide("reverse-etl.md") >= 1);
+}
+
+#[test]
+fn airbyte() {
+    assert!(guide("airbyte.md") >= 4);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use crate::common::snapshot::assert_seen;
 use serde_json::Value;
 use std::fs;
 
-const PROGRAMS: [&str; 3] = ["tap-zoho-crm", "target-zoho-crm", "zoho-crm"];
+const PROGRAMS: [&str; 5] =
+    ["tap-zoho-crm", "target-zoho-crm", "zoho-crm", "source-zoho-crm", "destination-zoho-crm"];
 
 /// stdout of a call that has to end well and say nothing else.
 fn said(name: &str, args: &[&str]) -> String {
