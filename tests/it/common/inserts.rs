@@ -62,7 +62,8 @@ pub fn inserts_survive(case: Case) -> Figures {
     let calls = bench.measure();
     while bench.figures.kills + bench.figures.cuts < case.troubles {
         bench.figures.runs += 1;
-        assert!(bench.figures.runs <= case.troubles * 12, "few runs were hit, {case:?}");
+        let few = bench.figures.runs > case.troubles * 12;
+        assert!(!few, "few runs were hit, {case:?} {:?}\n{}", bench.figures, bench.history.join("\n"));
         let moment = if dice.below(2) == 0 {
             bench.cut(&mut dice, calls);
             Moment::Never
@@ -114,7 +115,10 @@ impl Bench {
 
     /// A module without rows, and a tap that starts from the beginning.
     fn restart(&mut self) {
-        let everything = json!({"module": "Contacts", "seed": 1, "delete": self.case.rows});
+        // Jobs whose answer was lost run late, and not into the new module.
+        self.context.control("POST", "clock", &json!({"advance_seconds": 120}));
+        let there = self.context.dump("Contacts", &["id".to_owned()]).len();
+        let everything = json!({"module": "Contacts", "seed": 1, "delete": there});
         self.context.control("POST", "mutate", &everything);
         assert!(self.context.dump("Contacts", &["id".to_owned()]).is_empty(), "an empty module");
         self.states = vec![0];
