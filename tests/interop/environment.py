@@ -14,6 +14,7 @@ from typing import Iterator
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "constraints-build.txt"
+UV = HERE / "constraints-uv.txt"
 
 
 class Missing(Exception):
@@ -65,8 +66,23 @@ def install(folder: Path, requirements: Path, version: str) -> None:
     made = subprocess.run([python(version), "-m", "venv", str(folder)])
     if made.returncode != 0:
         raise Missing(f"the module `venv` of Python {version} (Debian's package python{version}-venv)")
-    command = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     # What builds the few packages that come as source is pinned, too.
-    environment = {**os.environ, "PIP_CONSTRAINT": str(BUILD)}
-    if subprocess.run([*command, "-r", str(requirements)], env=environment).returncode != 0:
+    command = [str(uv()), "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
+    command += ["--build-constraints", str(BUILD), "--requirements", str(requirements)]
+    if subprocess.run(command).returncode != 0:
         raise Missing(f"the packages of `{requirements.name}` (is the package index reachable?)")
+
+
+def uv() -> Path:
+    """The installer, in an environment of its own."""
+    folder = cache() / f"uv-{hashlib.sha256(UV.read_bytes()).hexdigest()[:16]}"
+    with alone(folder.name):
+        ready = folder / "ready"
+        if not ready.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            command = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+            if subprocess.run([*command, "-r", str(UV)]).returncode != 0:
+                raise Missing("uv (is the package index reachable?)")
+            ready.touch()
+    return folder / "bin" / "uv"

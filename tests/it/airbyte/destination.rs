@@ -2,6 +2,7 @@
 
 use super::{errors, messages, payloads};
 use crate::common::context::{TestContext, program};
+use crate::common::process::{self, Moment, command};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::Output;
@@ -182,6 +183,55 @@ fn append_in_a_container_that_starts_empty_needs_something_that_makes_it_repeata
         let stats = payloads(&messages(&output), "STATE").remove(0)["destinationStats"].clone();
         assert_eq!(stats["recordCount"], json!(3.0));
         assert_eq!(emails(&context).len(), 3, "attempt {attempt}");
+    }
+}
+
+/// A platform starts a container anew after each that was killed, with nothing of the one before but the
+/// last state that came back.
+#[test]
+fn containers_that_are_killed_write_every_row_once() {
+    const ROWS: usize = 300;
+    for mode in ["append", "append_dedup"] {
+        let context = context();
+        let streams =
+            if mode == "append" { json!({"Contacts": {"batch_tag_field": "Row_Key"}}) } else { json!({}) };
+        let line_of = |number: usize| record("Contacts", &person(number)) + &state("Contacts", number as u64);
+        let configured = stream(
+            "Contacts",
+            mode,
+            &json!({"primary_key": if mode == "append" { json!([]) } else { json!([["Email"]]) }}),
+        );
+        context.write("catalog.json", &json!({"streams": [configured]}));
+        let (mut next, mut kills) = (0, 0);
+        for calls in [4, 6, 9, u64::MAX] {
+            let dir = context.path(&format!("container-{calls}"));
+            context.settings_with(
+                "config.json",
+                &json!({"state_dir": dir, "streams": streams.to_string(), "batch_rows": 40}),
+            );
+            let input: String = (next..ROWS).map(line_of).collect();
+            std::fs::write(context.path("input.jsonl"), input).expect("writes");
+            let mut cat = std::process::Command::new("cat");
+            cat.arg(context.path("input.jsonl"));
+            let args = ["write", "--config", "config.json", "--catalog", "catalog.json"];
+            let commands = vec![cat, command(&context, "destination-zoho-crm", &args)];
+            let ran = process::run(&context, commands, Moment::Calls(calls), &[1]);
+            let mut back = ran.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let back = back.rfind(|message| message["type"] == "STATE");
+            if let Some(at) =
+                back.and_then(|message| message["state"]["stream"]["stream_state"]["at"].as_u64())
+            {
+                next = at as usize + 1;
+            }
+            assert!(ran.killed || ran.good, "{mode}, {calls} calls: {}", ran.said);
+            kills += usize::from(ran.killed);
+        }
+        assert!(kills > 0, "{mode}: the first container dies before it is done");
+        assert_eq!(next, ROWS, "{mode}: the last state came back");
+        let mut held = emails(&context);
+        held.sort();
+        held.dedup();
+        assert_eq!((held.len(), emails(&context).len()), (ROWS, ROWS), "{mode}");
     }
 }
 
