@@ -110,6 +110,9 @@ impl<W: Write> Pipeline<W> {
             return self.settle(&written, None);
         }
         self.memory.end(written.batch.lane, &written.remembered);
+        if self.parked.batches.is_empty() {
+            self.writer.ledger.index_outcomes()?;
+        }
         let seen = self.parked.brought(&written.batch);
         self.parked.batches.push(ParkedBatch {
             first_line,

@@ -1,5 +1,6 @@
 //! Runs that are killed and taken up again, in small; `make soak` runs the same at full size.
 
+use crate::common::bosses::{self, bosses_survive};
 use crate::common::inserts::{self, Guard, inserts_survive};
 use crate::common::killed::tap_survives;
 use crate::common::mirror::mirror_survives;
@@ -91,4 +92,11 @@ fn inserts_without_anything_are_in_doubt_only_where_an_answer_was_lost() {
 #[test]
 fn a_mirror_behind_a_killed_tap_deletes_nothing() {
     assert_eq!(mirror_survives(61, 900, 4), 4);
+}
+
+#[test]
+fn lookups_survive_kills_between_their_two_passes() {
+    for (seed, operation, method) in [(71, "insert", "bulk"), (72, "upsert", "records")] {
+        bosses_survive(bosses::Case { seed, rows: 600, kills: 5, operation, method });
+    }
 }

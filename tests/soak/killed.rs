@@ -31,12 +31,13 @@ fn target(operation: &'static str, write: &'static str, read: Option<&'static st
     })
 }
 
-/// Rows that are inserted through kills and cut calls.
+/// Rows that are inserted through kills and cut calls, and how many of both.
 const INSERTED: u64 = 20_000;
+const TROUBLES: u32 = 100;
 
 fn inserts(guard: Guard, method: &'static str) -> Part {
-    Part::new(format!("inserts killed and cut, {guard:?} by {method}"), 300, move |seed| {
-        let case = inserts::Case { seed, rows: INSERTED, troubles: 50, guard, method };
+    Part::new(format!("inserts killed and cut, {guard:?} by {method}"), 600, move |seed| {
+        let case = inserts::Case { seed, rows: INSERTED, troubles: TROUBLES, guard, method };
         let figures = inserts_survive(case);
         let certain = matches!(guard, Guard::Unique | Guard::UniqueMark);
         assert!(!certain || figures.in_doubt == 0, "{figures:?}");

@@ -17,6 +17,7 @@ mod killed;
 mod memory;
 mod reading;
 mod shards;
+mod writing;
 
 use common::dice::Dice;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -46,6 +47,7 @@ fn parts() -> Vec<Part> {
         memory::parts(),
         credits::parts(),
         reading::parts(),
+        writing::parts(),
         shards::parts(),
     ];
     subjects.into_iter().flatten().collect()

@@ -76,7 +76,7 @@ impl Ledger {
                 |row| row.get(0),
             )?;
             let unclean = left || matches!(last, Some((_, false)));
-            tx.execute_batch("DROP INDEX IF EXISTS rows_by_key")?;
+            tx.execute_batch("DROP INDEX IF EXISTS rows_by_key; DROP INDEX IF EXISTS rows_by_batch")?;
             if unclean {
                 // Only a run that looks rows up pays for the index.
                 tx.execute_batch("CREATE INDEX rows_by_key ON rows (lane, key, hash)")?;

@@ -1,5 +1,6 @@
 //! What several subjects need.
 
+pub mod bosses;
 pub mod changes;
 pub mod claims;
 pub mod context;
@@ -12,6 +13,7 @@ pub mod killed;
 pub mod mirror;
 pub mod pair;
 pub mod process;
+pub mod retry;
 pub mod shards;
 pub mod snapshot;
 pub mod ten;

@@ -3,7 +3,7 @@
 use super::context::TestContext;
 use assert_cmd::cargo::cargo_bin;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,6 +123,44 @@ pub fn run(context: &TestContext, commands: Vec<Command>, moment: Moment, victim
     let said = said.iter().map(|file| fs::read_to_string(file.path()).expect("reads")).collect();
     let calls = context.calls() - calls_before;
     Ran { lines: lines.take(), killed, good, calls, time: started.elapsed(), peaks, said }
+}
+
+/// What a program made of rows that were written to it.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the soak reads more of it")]
+pub struct Fed {
+    /// Lines of stdout, and when each came.
+    pub lines: Vec<(Duration, String)>,
+    /// Whether it ended well.
+    pub good: bool,
+    /// Peak of resident memory, in KiB.
+    pub peak: u64,
+    /// What it said on stderr.
+    pub said: String,
+}
+
+/// Runs a program on what `write` gives it, line by line.
+#[allow(dead_code, reason = "used by the soak only")]
+pub fn fed(mut command: Command, write: impl FnOnce(&mut dyn Write) + Send + 'static) -> Fed {
+    let stderr = tempfile::NamedTempFile::new().expect("a file");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr.reopen().expect("opens"));
+    let mut child = command.spawn().expect("is started");
+    let mut input = BufWriter::with_capacity(1 << 20, child.stdin.take().expect("is piped"));
+    let writer = thread::spawn(move || write(&mut input));
+    let (begun, out) = (Instant::now(), child.stdout.take().expect("is piped"));
+    let reader = thread::spawn(move || {
+        let lines = BufReader::new(out).lines();
+        lines.map(|line| (begun.elapsed(), line.expect("UTF-8"))).collect()
+    });
+    let mut peak = 0;
+    while child.try_wait().expect("waits").is_none() {
+        peak = peak_of(child.id()).unwrap_or(0).max(peak);
+        thread::sleep(LOOK_EVERY);
+    }
+    writer.join().expect("the writer ends");
+    let said = fs::read_to_string(stderr.path()).expect("reads");
+    let good = child.wait().expect("waits").success();
+    Fed { lines: reader.join().expect("the reader ends"), good, peak, said }
 }
 
 /// Peak of resident memory in KiB, where the system tells it.

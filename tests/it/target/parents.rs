@@ -252,3 +252,55 @@ async fn kills_between_the_passes_lose_and_double_nothing() {
         killed_between_passes(operation, method, seed).await;
     }
 }
+
+/// People of firms that come after them.
+fn of_firms(from: u64, people: u64, firms: u64) -> String {
+    let mut text = schema("people", &["id"], &["id", "firm"]) + &schema("firms", &["id"], &["id"]);
+    for n in from..people + firms {
+        text.push_str(&if n < people {
+            record("people", json!({"id": format!("p{n}"), "firm": format!("f{}", n % firms)}))
+        } else {
+            record("firms", json!({"id": format!("f{}", n - people)}))
+        });
+        if (n + 1) % 20 == 0 {
+            text.push_str(&state(n + 1));
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_while_children_wait_lose_and_double_nothing() {
+    for (seed, method) in [(1, "records"), (2, "bulk")] {
+        let (people, firms) = (300, 100);
+        let config = family(method, 100, json!({"id": ["Northwind_Id", "Account_Name"]}));
+        let bed = Bed::with(config, Options { seed, ..Options::default() }).await;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut states: Vec<u64> = vec![0];
+        for kill in 0..9 {
+            let from = states[states.len() - 1 - random.usize(0..states.len().min(2))];
+            let limit = if kill < 8 { random.u64(1..500) } else { 60_000 };
+            let input = of_firms(from, people, firms);
+            let (ended, printed) = crash::killed(&bed, input, Duration::from_millis(limit)).await;
+            states.extend(printed.iter().map(|line| {
+                let value: Value = serde_json::from_str(line).expect("JSON");
+                value["at"].as_u64().expect("a number")
+            }));
+            let there = bed.rows("Contacts", "Northwind_Id,Account_Name").await;
+            let at = (*states.last().expect("a STATE")).min(people) as usize;
+            assert!(there.len() >= at, "STATE {at} with {} people, seed {seed}", there.len());
+            if let Some(summary) = ended {
+                assert_eq!(summary.failed(), 0, "{summary}");
+            }
+        }
+        let mut keys: Vec<String> = Vec::new();
+        for row in bed.rows("Contacts", "Northwind_Id,Account_Name").await {
+            assert!(row["Account_Name"].is_string(), "{row}");
+            keys.push(row["Northwind_Id"].as_str().expect("a key").to_owned());
+        }
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len() as u64, people, "every person once, seed {seed}");
+        assert_eq!(bed.rows("Accounts", "id").await.len() as u64, firms);
+    }
+}
