@@ -212,6 +212,30 @@ mod tests {
         assert!(archive_error(&[("a.csv", ""), ("b.csv", "")]).ends_with("holds a.csv, b.csv"));
     }
 
+    proptest::proptest! {
+        /// In place of a fuzz target: see CONTRIBUTING.
+        #[test]
+        fn any_bytes_are_unpacked_or_refused(
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            changes in proptest::collection::vec((proptest::prelude::any::<u16>(), proptest::prelude::any::<u8>()), 1..6),
+        ) {
+            let text: String = (0..200).map(|row| format!("{row},{}\n", row * 7_919)).collect();
+            let file = archive(&[("1.csv", &text)]);
+            let mut bytes = std::fs::read(file.path()).expect("reads");
+            for (at, byte) in changes {
+                let at = usize::from(at) % bytes.len();
+                bytes[at] = byte;
+            }
+            for bytes in [noise, bytes] {
+                std::fs::write(file.path(), &bytes).expect("writes");
+                let mut found = String::new();
+                let unpacked = CsvArchive::open(file.path()).and_then(CsvArchive::into_reader);
+                let read = unpacked.map(|mut unpacked| unpacked.read_to_string(&mut found));
+                proptest::prop_assert!(!matches!(read, Ok(Ok(_))) || found == text);
+            }
+        }
+    }
+
     fn archive_error(files: &[(&str, &str)]) -> String {
         CsvArchive::open(archive(files).path()).map(drop).expect_err("is refused").to_string()
     }

@@ -378,4 +378,19 @@ mod tests {
             "ACTIVATE_VERSION has `version`: 1.5, which should be an integer"
         );
     }
+
+    proptest::proptest! {
+        /// In place of a fuzz target: see CONTRIBUTING.
+        #[test]
+        fn any_line_is_a_message_or_an_error(
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            tokens in "(\\{|\\}|\"type\":|\"RECORD\"|\"STATE\"|\"stream\":|\"record\":|\"value\":|\"version\":|\"a\"|\\[|\\]|,|1|-|null|\\\\){0,20}",
+        ) {
+            for line in [&noise[..], tokens.as_bytes()] {
+                if let Err(error) = Message::parse(line) {
+                    proptest::prop_assert!(!error.to_string().is_empty() && error.column() != Some(0));
+                }
+            }
+        }
+    }
 }

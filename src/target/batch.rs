@@ -69,6 +69,14 @@ impl Entry {
         self.body.clear();
     }
 
+    /// The entry without its texts.
+    fn head(&self) -> Self {
+        let Self { line, key, hash, match_key, version, .. } = *self;
+        let (unchanged, step) = (self.unchanged.clone(), self.step.clone());
+        let (identifier, body, record) = (String::new(), String::new(), String::new());
+        Self { line, key, hash, match_key, step, version, unchanged, identifier, body, record }
+    }
+
     fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let hex =
             |number: Option<u128>| number.map_or_else(|| "-".to_owned(), |number| format!("{number:032x}"));
@@ -94,15 +102,16 @@ impl Entry {
         )
     }
 
-    fn parse(line: &str, parts_wanted: Parts) -> Option<Self> {
-        let mut parts = line.strip_suffix('\n').unwrap_or(line).splitn(10, '\t');
+    fn parse(line: &[u8], wanted: Parts) -> Option<Self> {
+        let mut parts = line.strip_suffix(b"\n").unwrap_or(line).splitn(10, |byte| *byte == b'\t');
+        let mut next = || std::str::from_utf8(parts.next()?).ok();
         let hex = |text: &str| u128::from_str_radix(text, 16).ok();
-        let line = parts.next()?.parse().ok()?;
-        let key = hex(parts.next()?);
-        let hash = hex(parts.next()?)?;
+        let line = next()?.parse().ok()?;
+        let key = hex(next()?);
+        let hash = hex(next()?)?;
         // Only equality matters once the batch is closed; entries that differ in case alone never share one.
-        let match_key = hex(parts.next()?).map(|folded| MatchKey { exact: folded, folded });
-        let step = match parts.next()? {
+        let match_key = hex(next()?).map(|exact| MatchKey { exact, folded: exact });
+        let step = match next()? {
             "-" => Step::Send,
             "match" => Step::Change(Change::ByMatch),
             text => match text.strip_prefix("id ") {
@@ -110,13 +119,13 @@ impl Entry {
                 None => Step::Decided(serde_json::from_str(text).ok()?),
             },
         };
-        let version = parts.next()?.parse().ok();
-        let unchanged = parts.next()?.split(',').filter_map(|place| place.parse().ok()).collect();
+        let version = next()?.parse().ok();
+        let unchanged = next()?.split(',').filter_map(|place| place.parse().ok()).collect();
         let mut text = |wanted: bool| {
-            Some(parts.next()?).map(|text| if wanted { text.to_owned() } else { String::new() })
+            let text = parts.next()?;
+            if wanted { String::from_utf8(text.to_vec()).ok() } else { Some(String::new()) }
         };
-        let Parts { identifier, body, record } = parts_wanted;
-        let (identifier, body, record) = (text(identifier)?, text(body)?, text(record)?);
+        let (identifier, body, record) = (text(wanted.identifier)?, text(wanted.body)?, text(wanted.record)?);
         Some(Self { line, key, hash, match_key, step, version, unchanged, identifier, body, record })
     }
 }
@@ -139,6 +148,10 @@ impl Parts {
     pub const BODY: Self = Self { body: true, ..Self::HEAD };
     /// All of them.
     pub const ALL: Self = Self { identifier: true, body: true, record: true };
+
+    fn is_head(self) -> bool {
+        !(self.identifier || self.body || self.record)
+    }
 }
 
 /// A batch that takes rows.
@@ -279,7 +292,10 @@ pub struct ClosedBatch {
 pub struct SpoolReader {
     file: BufReader<File>,
     offsets: Vec<u64>,
-    line: String,
+    /// What [`Parts::HEAD`] tells of each entry, once all were read: some hundred bytes each, so that only
+    /// passes that need the texts read the file again.
+    heads: Vec<Entry>,
+    line: Vec<u8>,
 }
 
 impl SpoolReader {
@@ -291,7 +307,8 @@ impl SpoolReader {
         Ok(Self {
             file: BufReader::with_capacity(64 << 10, File::open(path)?),
             offsets: vec![0],
-            line: String::new(),
+            heads: Vec::new(),
+            line: Vec::new(),
         })
     }
 
@@ -315,14 +332,25 @@ impl SpoolReader {
         parts: Parts,
         mut visit: impl FnMut(u32, Entry) -> Result<(), E>,
     ) -> Result<(), E> {
+        let known = !self.heads.is_empty();
+        if known && parts.is_head() {
+            return (0..).zip(&self.heads).try_for_each(|(number, head)| visit(number, head.clone()));
+        }
         self.file.seek(SeekFrom::Start(0))?;
         self.offsets.truncate(1);
+        let mut heads = Vec::new();
         let mut number = 0;
         while let Some((entry, length)) = self.next(parts)? {
             let end = self.offsets.last().copied().unwrap_or(0) + length;
             self.offsets.push(end);
+            if !known {
+                heads.push(entry.head());
+            }
             visit(number, entry)?;
             number += 1;
+        }
+        if !known {
+            self.heads = heads;
         }
         Ok(())
     }
@@ -340,6 +368,9 @@ impl SpoolReader {
     /// # Errors
     /// When the file cannot be read or has no such entry.
     pub fn parts(&mut self, parts: Parts, number: u32) -> std::io::Result<Entry> {
+        if let Some(head) = self.heads.get(number as usize).filter(|_| parts.is_head()) {
+            return Ok(head.clone());
+        }
         let offset = *self.offsets.get(number as usize).ok_or_else(|| broken("an entry is missing"))?;
         let here = self.file.stream_position()?;
         // Moving within the buffer costs nothing; most entries are read one after the other.
@@ -350,7 +381,7 @@ impl SpoolReader {
 
     fn next(&mut self, parts: Parts) -> std::io::Result<Option<(Entry, u64)>> {
         self.line.clear();
-        let length = self.file.read_line(&mut self.line)?;
+        let length = self.file.read_until(b'\n', &mut self.line)?;
         if length == 0 {
             return Ok(None);
         }

@@ -237,6 +237,19 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// In place of a fuzz target: see CONTRIBUTING.
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            text in "(a|b|STATUS|RECORD_ID|ERRORS|ADDED|SKIPPED|-|:|,|\"|\r|\n|é){0,40}",
+        ) {
+            let sent = [Identity::of(["a", "b"]), Identity::of([""])];
+            for result in [&bytes[..], text.as_bytes()] {
+                let read = outcomes(result, &sent, 2, &crate::target::tests::route(), "77");
+                proptest::prop_assert!(read.is_ok_and(|read| read.len() == 2) || std::str::from_utf8(result).is_err());
+            }
+        }
+
         #[test]
         fn distinct_rows_are_told_apart_in_any_order(rows in 1usize..60, seed in proptest::prelude::any::<u64>()) {
             let sent: Vec<[String; 3]> = (0..rows).map(|n| [format!("{}", n / 7), format!("{}", n % 7), "x".into()]).collect();
