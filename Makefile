@@ -9,7 +9,7 @@ else
 RUN_TESTS = $(CARGO) test
 endif
 
-.PHONY: demo test test-interop soak soak-slice check bench bench-e2e doc install image image-airbyte wheel sbom deny clean
+.PHONY: demo test test-interop soak soak-slice check bench bench-e2e instructions doc install image image-airbyte wheel sbom deny clean
 
 demo: ## show discovery, tap and target at work, without an account
 	$(CARGO) build --quiet
@@ -41,6 +41,9 @@ bench: ## the codec in rows/s and MB/s
 
 bench-e2e: ## whole programs beside unzip and zip; BENCH_PAIRS, BENCH_ONLY, BENCH_LARGE: see benches/e2e/main.rs
 	$(CARGO) bench --locked --profile $(BENCH_PROFILE) --bench e2e
+
+instructions: ## instructions per row of the codec, held to benches/instructions.json; needs valgrind
+	$(CARGO) bench --locked --profile $(BENCH_PROFILE) --bench e2e -- instructions
 
 wheel: ## the Python wheel into target/wheels; needs maturin
 	maturin build --release --locked

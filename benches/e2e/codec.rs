@@ -9,7 +9,7 @@ use zoho_crm_connector::codec::decode::CsvDecoder;
 use zoho_crm_connector::codec::encode_csv::CsvEncoder;
 use zoho_crm_connector::protocol::message::Message;
 use zoho_crm_connector::protocol::reader::ChunkReader;
-use zoho_crm_connector::protocol::writer::{MessageWriter, RecordLines};
+use zoho_crm_connector::protocol::writer::{MessageWriter, RecordLines, enlarge_pipe};
 
 /// Runs the part that the arguments name; false if they name none.
 pub fn run(arguments: &[String]) -> bool {
@@ -27,6 +27,7 @@ pub fn run(arguments: &[String]) -> bool {
 fn read(zip: &Path) {
     let input = CsvArchive::open(zip).and_then(CsvArchive::into_reader).expect("opens");
     let mut decoder = CsvDecoder::new(input, &reference::plan()).expect("has the columns");
+    enlarge_pipe(io::stdout());
     let mut out = MessageWriter::new(io::stdout().lock());
     let mut lines = RecordLines::default();
     lines.head("Leads", "2026-03-01T00:00:00Z");

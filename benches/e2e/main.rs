@@ -6,9 +6,10 @@
 //! (their names contain it), `BENCH_LARGE=no` leaves out 2,000,000 rows, `BENCH_DIR` where files are kept.
 
 #![allow(missing_docs)]
-#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+#![allow(clippy::print_stdout, clippy::exit, reason = "the figures and their verdict are what it is for")]
 
 mod codec;
+mod instructions;
 mod process;
 mod reference;
 mod server;
@@ -25,8 +26,11 @@ const SEED: u64 = 1;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if !codec::run(&arguments) {
-        Bench::new().run();
+    match arguments.first().map(String::as_str) {
+        Some("instructions") if !instructions::guard(&Bench::new().dir) => std::process::exit(1),
+        Some("instructions") => {}
+        _ if codec::run(&arguments) => {}
+        _ => Bench::new().run(),
     }
 }
 

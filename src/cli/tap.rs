@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::state::State;
-use crate::protocol::writer::MessageWriter;
+use crate::protocol::writer::{MessageWriter, enlarge_pipe};
 use crate::tap::TapConfig;
 use crate::tap::discover::{Discovery, discover};
 use crate::tap::extract::Sync;
@@ -62,6 +62,7 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     let metrics = settings.metrics();
     let observer: Arc<dyn Observer> = if metrics { Measured::new(shown) } else { shown };
     let edge = Box::new(MessageWriter::new(stdout()));
+    enlarge_pipe(stdout());
     let sync = Sync { client, config, state_dir, edge, observer, shutdown };
     let (summary, ended) = sync.run(&catalog, state).await;
     if metrics {

@@ -34,6 +34,19 @@ impl From<io::Error> for WriteError {
     }
 }
 
+/// Size to which a pipe is enlarged: the most that Linux grants without privilege. Unit: bytes. Source:
+/// pipe(7), `/proc/sys/fs/pipe-max-size`.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Makes room for four blocks in a pipe, so that writer and reader wait for each other less. What is no pipe,
+/// or may not be enlarged, stays as it is.
+pub fn enlarge_pipe(out: impl std::os::fd::AsFd) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(out, PIPE_BYTES);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (out, PIPE_BYTES);
+}
+
 /// Writes Singer messages, one JSON object a line.
 pub struct MessageWriter<W: Write> {
     out: W,
