@@ -10,7 +10,7 @@ use super::config::Connection;
 use super::datacenter::DataCenter;
 use super::error::{Error, ErrorKind};
 use super::json;
-use super::retry::{Advice, Patience, advise};
+use super::retry::{Advice, Patience, advise, tell};
 use super::token_file::{TokenFile, key_of};
 use super::transport::{Answer, Body, Request, Transport};
 use super::types::Method;
@@ -262,10 +262,11 @@ impl Auth {
                     return self.settle(outcome, &patience);
                 }
             };
-            match patience.pause(asked, (self.random)()) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return self.settle(outcome, &patience),
-            }
+            let Some(pause) = patience.pause(asked, (self.random)()) else {
+                return self.settle(outcome, &patience);
+            };
+            tell(Method::Post, TOKEN_PATH, &outcome, patience.attempts(), pause);
+            tokio::time::sleep(pause).await;
         }
     }
 

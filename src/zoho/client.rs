@@ -11,7 +11,7 @@ use super::download::Partial;
 use super::error::{Error, ErrorKind};
 use super::memory::Memory;
 use super::refusal::Refusal;
-use super::retry::{Advice, Patience, advise, may_have_run};
+use super::retry::{Advice, Patience, advise, may_have_run, tell};
 use super::spending::Spending;
 use super::transport::{Answer, Failure, Reach, Request, Transport};
 use super::turns::Turns;
@@ -257,10 +257,7 @@ impl Client {
             let Some(pause) = patience.pause(asked, (self.0.random)()) else {
                 return conclude(call, outcome, &patience);
             };
-            tracing::debug!(
-                method = %call.method, path = call.path(), attempt = patience.attempts(), ?pause,
-                status = outcome.as_ref().ok().map(|answer| answer.status), "trying again"
-            );
+            tell(call.method, call.path(), &outcome, patience.attempts(), pause);
             tokio::time::sleep(pause).await;
         }
     }

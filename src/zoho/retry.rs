@@ -7,6 +7,8 @@
 use super::backoff::Backoff;
 use super::config::RetryPolicy;
 use super::transport::{Answer, Failure, Reach};
+use super::types::Method;
+use crate::diagnostic::causes;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -51,6 +53,37 @@ pub(super) fn may_have_run(outcome: &Result<Answer, Failure>) -> bool {
     }
 }
 
+/// A pause of this length is noticed by whoever watches, and explained.
+const NOTICED: Duration = Duration::from_secs(4);
+
+/// Says that a call is made again, and why.
+pub(super) fn tell(
+    method: Method,
+    path: &str,
+    outcome: &Result<Answer, Failure>,
+    attempts: u32,
+    pause: Duration,
+) {
+    let why = reason(outcome);
+    if pause >= NOTICED {
+        tracing::warn!("`{method} {path}`: {why}; trying again in {} s", pause.as_secs());
+    } else {
+        tracing::debug!(%method, path, attempts, ?pause, why, "trying again");
+    }
+}
+
+/// Why an attempt does not do.
+fn reason(outcome: &Result<Answer, Failure>) -> String {
+    match outcome {
+        Ok(answer) if answer.status == 429 => "Zoho asks for a pause (429)".to_owned(),
+        Ok(answer) => format!("Zoho answered {}", answer.status),
+        Err(failure) => {
+            let causes = causes(&failure.error);
+            std::iter::once(failure.error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
+        }
+    }
+}
+
 /// The attempts of one call: counts them, and ends when it is enough.
 pub(super) struct Patience {
     policy: RetryPolicy,
@@ -91,7 +124,7 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use super::{Advice, Patience, advise, may_have_run};
+    use super::{Advice, Patience, advise, may_have_run, reason};
     use crate::zoho::config::RetryPolicy;
     use crate::zoho::error::{Error, ErrorKind};
     use crate::zoho::transport::{Answer, Failure, Reach};
@@ -103,6 +136,13 @@ mod tests {
 
     fn failure(reach: Reach) -> Result<Answer, Failure> {
         Err(Failure { reach, error: Error::new(ErrorKind::Network, "reset") })
+    }
+
+    #[test]
+    fn the_reason_of_a_pause_is_told_in_words() {
+        assert_eq!(reason(&answer(503)), "Zoho answered 503");
+        assert_eq!(reason(&answer(429)), "Zoho asks for a pause (429)");
+        assert_eq!(reason(&failure(Reach::NotSent)), "reset");
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct Figures {
     pub decided: u32,
 }
 
+/// A hundred loads by bulk jobs cost more than any edition has for a day.
+const MANY_CREDITS: u64 = 10_000_000;
+
 struct Bench {
     case: Case,
     context: TestContext,
@@ -94,6 +97,7 @@ impl Bench {
             options.seed = case.seed;
             options.schema = Some(json!({"modules": [{"api_name": "Contacts", "fields": fields}]}));
             options.limits.off = true;
+            options.limits.daily_credits = Some(MANY_CREDITS);
         });
         let bench = Self { case, context, states: vec![0], figures: Figures::default(), history: Vec::new() };
         bench.configure();
@@ -108,9 +112,8 @@ impl Bench {
             Guard::UniqueMark | Guard::Mark => stream["batch_tag_field"] = json!("Mark"),
             Guard::Nothing => {}
         }
-        // A hundred loads by bulk jobs cost more than an organisation has for a day.
         let more = json!({"method": self.case.method, "batch_rows": self.case.rows / 6, "in_doubt_wait": 1,
-            "at_least_once": true, "addon_credits": 10_000_000, "streams": {"people": stream}});
+            "at_least_once": true, "daily_credits": MANY_CREDITS, "streams": {"people": stream}});
         self.context.settings_with("config.json", &more);
     }
 
