@@ -142,7 +142,7 @@ mod tests {
     fn the_reason_of_a_pause_is_told_in_words() {
         assert_eq!(reason(&answer(503)), "Zoho answered 503");
         assert_eq!(reason(&answer(429)), "Zoho asks for a pause (429)");
-        assert_eq!(reason(&failure(Reach::NotSent)), "reset");
+        assert_eq!(reason(&failure(Reach::NotSent)), "the network failed: reset");
     }
 
     #[test]
