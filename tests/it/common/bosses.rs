@@ -2,6 +2,7 @@
 
 use super::context::TestContext;
 use super::dice::Dice;
+use super::inserts::MANY_CREDITS;
 use super::process::{Moment, Ran, command, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -51,10 +52,12 @@ pub fn bosses_survive(case: Case) -> u32 {
         options.seed = case.seed;
         options.schema = Some(json!({"modules": [{"api_name": "Contacts", "fields": [key]}]}));
         options.limits.off = true;
+        options.limits.daily_credits = Some(MANY_CREDITS);
     });
     let stream = json!({"module": "Contacts", "operation": case.operation, "match_on": ["Key"],
         "fields": {"id": ["Key", "Last_Name"], "boss": {"to": "Reporting_To", "match": "Key"}}});
-    let more = json!({"method": case.method, "batch_rows": case.rows / 6, "streams": {"people": stream}});
+    let more = json!({"method": case.method, "batch_rows": case.rows / 6, "daily_credits": MANY_CREDITS,
+        "streams": {"people": stream}});
     context.settings_with("config.json", &more);
     let mut dice = Dice::new(case.seed);
     let (mut states, mut killed, mut runs) = (vec![0], 0, 0);

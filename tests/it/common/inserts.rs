@@ -47,7 +47,7 @@ pub struct Figures {
 }
 
 /// A hundred loads by bulk jobs cost more than any edition has for a day.
-const MANY_CREDITS: u64 = 10_000_000;
+pub const MANY_CREDITS: u64 = 10_000_000;
 
 struct Bench {
     case: Case,
