@@ -269,22 +269,25 @@ async fn by_ways(
         match outcome {
             Outcome::Complete => return Ok(Ended::Complete(used)),
             Outcome::Large(left) => outlook.expected = Expected::Counted(left),
-            Outcome::Learned => {
-                tracing::info!(
-                    stream = reading.plan.stream,
-                    learned = ?reading.learned,
-                    "the server takes other columns than its pages say, they are divided anew"
-                );
-                if let Some(columns) = reading.learned.coql_columns {
-                    context.coql_columns.get_or_init(|| columns);
-                }
-            }
+            Outcome::Learned => share(context, reading),
             Outcome::Refused(reason) => {
                 let label = way.label();
                 tracing::debug!(stream = reading.plan.stream, way = label, reason, "this way is refused");
                 outlook.refused.push((way, reason));
             }
         }
+    }
+}
+
+/// Tells what the server taught about columns, and the other streams what is good for all.
+fn share(context: &Context, reading: &Reading<'_>) {
+    tracing::info!(
+        stream = reading.plan.stream,
+        learned = ?reading.learned,
+        "the server takes other columns than its pages say, they are divided anew"
+    );
+    if let Some(columns) = reading.learned.coql_columns {
+        context.coql_columns.get_or_init(|| columns);
     }
 }
 

@@ -46,7 +46,12 @@ impl Spool {
         let _turn = take_turn(&all)?;
         for entry in std::fs::read_dir(&all)? {
             let folder = entry?.path();
-            if File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let is_free = match File::open(folder.join(LOCK)) {
+                Ok(lock) => lock.try_lock().is_ok(),
+                // Killed before it had one; nobody else is at that point while it is our turn.
+                Err(_) => folder.is_dir(),
+            };
+            if is_free {
                 std::fs::remove_dir_all(&folder)?;
             }
         }
@@ -79,8 +84,10 @@ mod tests {
         std::fs::create_dir(&dead).unwrap();
         std::fs::write(dead.join(LOCK), "").unwrap();
         std::fs::write(dead.join("result"), "raw").unwrap();
+        let unborn = state_dir.path().join("spool/unborn");
+        std::fs::create_dir(&unborn).unwrap();
         Spool::sweep(state_dir.path()).unwrap();
-        assert!(!dead.exists());
+        assert!(!dead.exists() && !unborn.exists());
         assert!(live.path().join("result").exists());
         let path = live.path().to_owned();
         drop(live);

@@ -165,7 +165,7 @@ impl Ledger {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let path = crate::written::ledger_file(state_dir);
-        let db = Connection::open(&path)?;
+        let mut db = Connection::open(&path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         // An intent has to be on the disk before its call is sent.
         db.pragma_update(None, "synchronous", "FULL")?;
@@ -173,15 +173,7 @@ impl Ledger {
         if found > VERSION {
             return Err(LedgerError::Version { path, found });
         }
-        if found == 1 {
-            db.execute_batch(FROM_VERSION_1)?;
-        }
-        if (1..=2).contains(&found) {
-            db.execute_batch(FROM_VERSION_2)?;
-        }
-        db.execute_batch(TABLES)?;
-        db.execute_batch(known::TABLE)?;
-        db.pragma_update(None, "user_version", VERSION)?;
+        upgrade(&mut db, found)?;
         let name = db.query_row("SELECT name FROM identity", [], |row| row.get::<_, String>(0))?;
         Ok(Self {
             db: Arc::new(Mutex::new(db)),
@@ -237,7 +229,66 @@ impl Ledger {
     }
 }
 
+/// Makes the tables, from those of an older version where there are any: all of it or, after a kill, nothing.
+fn upgrade(db: &mut Connection, found: i64) -> Result<()> {
+    let tx = db.transaction()?;
+    if found == 1 {
+        tx.execute_batch(FROM_VERSION_1)?;
+    }
+    if (1..=2).contains(&found) {
+        tx.execute_batch(FROM_VERSION_2)?;
+    }
+    tx.execute_batch(TABLES)?;
+    tx.execute_batch(known::TABLE)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(tx.commit()?)
+}
+
 /// SQLite's integers are signed; no line number comes near their end.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables of version 2 that changed since.
+    const VERSION_2: &str = "
+CREATE TABLE runs (run INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, clean INTEGER NOT NULL DEFAULT 0,
+  source TEXT NOT NULL DEFAULT '');
+CREATE TABLE reach (run INTEGER NOT NULL, lane INTEGER NOT NULL, first_run INTEGER NOT NULL, first_line INTEGER NOT NULL,
+  last_run INTEGER NOT NULL, last_line INTEGER NOT NULL, PRIMARY KEY (run, lane));
+CREATE TABLE rows (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, lane INTEGER NOT NULL, line INTEGER NOT NULL,
+  key BLOB, hash BLOB NOT NULL, ok INTEGER NOT NULL, replayed INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL,
+  batch TEXT, entry INTEGER);
+INSERT INTO runs (org, name) VALUES ('org', 'x');
+INSERT INTO rows (run, lane, line, hash, ok, outcome) VALUES (1, 1, 7, zeroblob(16), 1, '{\"action\":\"inserted\"}');
+PRAGMA user_version = 2;
+";
+
+    #[test]
+    fn rows_of_an_older_ledger_are_known_in_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("target")).unwrap();
+        let path = crate::written::ledger_file(folder.path());
+        Connection::open(&path).unwrap().execute_batch(VERSION_2).unwrap();
+        for _ in 0..2 {
+            let ledger = Ledger::open(folder.path()).unwrap();
+            let found = ledger.keyless(1, 0, 2, 0).unwrap().expect("the row");
+            assert_eq!(found.place, Place { run: 1, line: 7 });
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_fails_changes_nothing() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(VERSION_2).unwrap();
+        // The last statement of the step finds no table.
+        db.execute_batch("DROP TABLE reach").unwrap();
+        upgrade(&mut db, 2).unwrap_err();
+        let columns = "SELECT count(*) FROM pragma_table_info('rows') WHERE name = 'from_run'";
+        assert_eq!(db.query_row(columns, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+        assert_eq!(db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 2);
+    }
 }
