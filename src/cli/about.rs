@@ -12,7 +12,7 @@ pub fn about(program: Program, format: AboutFormat) -> String {
         Program::Target => (
             "target-zoho-crm",
             "Singer target for Zoho CRM",
-            &["about", "validate-records", "structured-logging"],
+            &["about", "batch", "validate-records", "structured-logging"],
         ),
         _ => (
             "tap-zoho-crm",
@@ -20,6 +20,7 @@ pub fn about(program: Program, format: AboutFormat) -> String {
             &[
                 "about",
                 "activate-version",
+                "batch",
                 "catalog",
                 "discover",
                 "properties",

@@ -55,8 +55,9 @@ const DESTINATION: &str = include_str!("../../schemas/destination.config.json");
 
 /// Settings that mean nothing under Airbyte: its programs measure in their own way, have no messages for
 /// them, write nothing else to stdout, or would need a folder that is kept between runs.
-const NOT_FOR_AIRBYTE: [&str; 9] = [
+const NOT_FOR_AIRBYTE: [&str; 10] = [
     "activate_version",
+    "batch_config",
     "deleted_records",
     "discover",
     "ignore_own_writes",

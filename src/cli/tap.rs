@@ -10,13 +10,16 @@ use super::shards;
 use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::catalog::Catalog;
+use crate::protocol::edge::Edge;
 use crate::protocol::state::State;
 use crate::protocol::writer::{MessageWriter, enlarge_pipe};
 use crate::tap::TapConfig;
+use crate::tap::batches::BatchWriter;
 use crate::tap::discover::{Discovery, discover};
 use crate::tap::extract::Sync;
 use crate::tap::output::Observer;
 use crate::zoho::Client;
+use chrono::Utc;
 use serde_json::{Value, json};
 use std::io::stdout;
 use std::path::Path;
@@ -33,7 +36,9 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     if let Some(test) = args.test {
         config.trial = Some(if test == TestKind::All { 1 } else { 0 });
         config.activate_version = false;
+        config.batch_config = None;
     }
+    check_batches(&settings, &config)?;
     let mut connection = settings.connection()?;
     if let (Some(share), Some(path)) = (args.shard, &args.shard_plan) {
         config.shard = Some(Arc::new(shards::shard(share, path)?));
@@ -61,7 +66,10 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     let shown = TapProgress::new(screen.clone());
     let metrics = settings.metrics();
     let observer: Arc<dyn Observer> = if metrics { Measured::new(shown) } else { shown };
-    let edge = Box::new(MessageWriter::new(stdout()));
+    let edge: Box<dyn Edge> = match &config.batch_config {
+        Some(batches) => Box::new(BatchWriter::open(stdout(), batches, Utc::now())?),
+        None => Box::new(MessageWriter::new(stdout())),
+    };
     enlarge_pipe(stdout());
     let sync = Sync { client, config, state_dir, edge, observer, shutdown };
     let (summary, ended) = sync.run(&catalog, state).await;
@@ -74,6 +82,17 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
         screen.say(&summary.to_string());
     }
     Ok(ended?)
+}
+
+/// What the schema of the settings cannot say about batch files.
+fn check_batches(settings: &Settings, config: &TapConfig) -> Result<(), SettingsError> {
+    let Some(batches) = &config.batch_config else { return Ok(()) };
+    batches.check().map_err(|(pointer, what)| settings.invalid(pointer, what, None))?;
+    if config.activate_version {
+        let what = "`activate_version` does not go together with it: rows of a file carry no version";
+        return Err(settings.invalid("/batch_config", what.to_owned(), None));
+    }
+    Ok(())
 }
 
 /// Discovers, and says what was found.

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use super::batch::{BatchMessage, Encoding};
 use crate::diagnostic::{json_trouble, similar};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,10 +32,7 @@ pub enum Message<'a> {
         version: i64,
     },
     /// Rows in files of their own.
-    Batch {
-        /// The stream.
-        stream: Cow<'a, str>,
-    },
+    Batch(BatchMessage<'a>),
 }
 
 /// A SCHEMA message.
@@ -73,6 +71,12 @@ pub enum MessageError {
     /// JSON, but no object.
     #[error("a message is a JSON object, found {found}")]
     NotObject {
+        /// The JSON kind found.
+        found: &'static str,
+    },
+    /// A line of a batch file that is no row.
+    #[error("a row of a batch file is a JSON object, found {found}")]
+    NotRecord {
         /// The JSON kind found.
         found: &'static str,
     },
@@ -122,7 +126,7 @@ impl MessageError {
             | Self::NotUtf8 { column }
             | Self::UnknownType { column, .. }
             | Self::WrongKind { column, .. } => Some(*column),
-            Self::NotObject { .. } | Self::MissingKey { .. } => None,
+            Self::NotObject { .. } | Self::NotRecord { .. } | Self::MissingKey { .. } => None,
         }
     }
 
@@ -140,7 +144,7 @@ impl MessageError {
             Self::MissingKey { key: "key_properties", .. } => {
                 Some("a stream without a key says so by `\"key_properties\": []`".to_owned())
             }
-            Self::MissingKey { .. } | Self::WrongKind { .. } => None,
+            Self::NotRecord { .. } | Self::MissingKey { .. } | Self::WrongKind { .. } => None,
         }
     }
 }
@@ -162,6 +166,10 @@ struct Envelope<'a> {
     value: Option<&'a RawValue>,
     #[serde(borrow)]
     version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    encoding: Option<&'a RawValue>,
+    #[serde(borrow)]
+    manifest: Option<&'a RawValue>,
 }
 
 /// Reads members of one message, knowing its type and where the line starts.
@@ -190,11 +198,27 @@ impl<'a> Message<'a> {
                     key: "version",
                 })?,
             }),
-            "BATCH" => Ok(Self::Batch { stream: members.text("stream", envelope.stream)? }),
+            "BATCH" => members.batch(&envelope),
             other => Err(MessageError::UnknownType {
                 found: other.to_owned(),
                 column: envelope.kind.map_or(1, |raw| members.column(raw)),
             }),
+        }
+    }
+}
+
+impl<'a> RecordMessage<'a> {
+    /// A line of a batch file: the row alone, of a stream and a version that the BATCH told.
+    ///
+    /// # Errors
+    /// [`MessageError`] when the line is no JSON object.
+    pub fn bare(line: &'a [u8], stream: &'a str, version: Option<i64>) -> Result<Self, MessageError> {
+        let text = std::str::from_utf8(line)
+            .map_err(|error| MessageError::NotUtf8 { column: error.valid_up_to() + 1 })?;
+        let record: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+        match kind_of(record.get()) {
+            "an object" => Ok(Self { stream: Cow::Borrowed(stream), record, version }),
+            found => Err(MessageError::NotRecord { found }),
         }
     }
 }
@@ -243,6 +267,21 @@ impl<'a> Members<'a> {
             stream: self.text("stream", envelope.stream)?,
             schema: self.object("schema", envelope.schema)?,
             key_properties,
+        }))
+    }
+
+    fn batch(&self, envelope: &Envelope<'a>) -> Result<Message<'a>, MessageError> {
+        let raw = self.need("encoding", envelope.encoding)?;
+        let encoding = Encoding::parse(raw.get())
+            .ok_or_else(|| self.wrong("encoding", raw, "`jsonl` (gzip or none) or `parquet`"))?;
+        let raw = self.need("manifest", envelope.manifest)?;
+        let manifest = serde_json::from_str(raw.get())
+            .map_err(|_| self.wrong("manifest", raw, "a list of `file://` addresses"))?;
+        Ok(Message::Batch(BatchMessage {
+            stream: self.text("stream", envelope.stream)?,
+            encoding,
+            manifest,
+            version: self.version(envelope.version)?,
         }))
     }
 

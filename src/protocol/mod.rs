@@ -4,6 +4,7 @@
 //! Airbyte protocol. A sync speaks through [`edge::Edge`], which both implement.
 
 pub mod airbyte;
+pub mod batch;
 pub mod catalog;
 pub mod edge;
 pub mod message;

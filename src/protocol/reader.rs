@@ -52,6 +52,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file that is cut off, or whose bytes are not what was written.
+    #[error("line {} of {input}: the file is cut off or damaged ({source})", thousands(*.line))]
+    Damaged {
+        /// Name of the input.
+        input: String,
+        /// The line that cannot be read.
+        line: u64,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A line beyond [`MAX_LINE_BYTES`].
     #[error("line {} of {input}: longer than {} MiB", thousands(*.line), MAX_LINE_BYTES >> 20)]
     TooLong {
@@ -82,7 +92,7 @@ impl Diagnostic for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Retriable,
-            Self::TooLong { .. } | Self::Message { .. } => ErrorClass::Protocol,
+            Self::Damaged { .. } | Self::TooLong { .. } | Self::Message { .. } => ErrorClass::Protocol,
         }
     }
 
@@ -94,6 +104,9 @@ impl Diagnostic for Error {
             Self::Message { position, cause, .. } => cause.hint().or_else(|| {
                 Some(format!("the line starts at byte {} of the input", thousands(position.offset)))
             }),
+            Self::Damaged { .. } => {
+                Some("the tap writes it anew when it is started from the last STATE".to_owned())
+            }
             Self::Io { .. } | Self::TooLong { .. } => None,
         }
     }
@@ -199,7 +212,7 @@ impl<R: BufRead> ChunkReader<R> {
         let bytes = loop {
             match self.input.fill_buf() {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Io { input: self.name.clone(), source }),
+                Err(source) => return Err(self.unreadable(source)),
                 Ok(bytes) => break bytes,
             }
         };
@@ -214,6 +227,17 @@ impl<R: BufRead> ChunkReader<R> {
             }
         }
         Ok(taken)
+    }
+
+    fn unreadable(&self, source: std::io::Error) -> Error {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let input = self.name.clone();
+        match source.kind() {
+            InvalidData | InvalidInput | UnexpectedEof => {
+                Error::Damaged { input, line: self.next.line, source }
+            }
+            _ => Error::Io { input, source },
+        }
     }
 
     fn take(&mut self, rest: Vec<u8>) -> Chunk {

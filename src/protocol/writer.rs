@@ -3,10 +3,12 @@
 //! The only place in the crate that writes to stdout. A reader that is gone is
 //! [`WriteError::Closed`]: the run ends quietly, since nobody is left to read a complaint.
 
+use super::batch::Encoding;
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use chrono::DateTime;
 use serde_json::Value;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 /// Why a message could not be handed on.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +16,15 @@ pub enum WriteError {
     /// The other end of the pipe is closed.
     #[error("the reader of stdout is gone")]
     Closed,
+    /// A batch file cannot be written: a full disk, say.
+    #[error("cannot write the batch file `{}`", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// Writing failed: a full disk behind a redirection, say.
     #[error("writing to stdout failed")]
     Io(#[source] io::Error),
@@ -23,7 +34,7 @@ impl Diagnostic for WriteError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Closed => ErrorClass::Closed,
-            Self::Io(_) => ErrorClass::Retriable,
+            Self::File { .. } | Self::Io(_) => ErrorClass::Retriable,
         }
     }
 }
@@ -92,6 +103,16 @@ impl<W: Write> MessageWriter<W> {
         self.line(&serde_json::json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": version}))
     }
 
+    /// BATCH: rows of a stream stand in these files, which are whole.
+    ///
+    /// # Errors
+    /// When the reader is gone or writing fails.
+    pub fn batch(&mut self, stream: &str, encoding: Encoding, manifest: &[String]) -> Result<(), WriteError> {
+        self.line(&serde_json::json!({
+            "type": "BATCH", "stream": stream, "encoding": encoding.to_json(), "manifest": manifest,
+        }))
+    }
+
     /// RECORD lines that were gathered elsewhere, in one piece.
     ///
     /// # Errors
@@ -152,6 +173,8 @@ pub enum Frame {
     Singer,
     /// `{"type":"RECORD","record":{"stream":…,"data":…,"emitted_at":…}}`
     Airbyte,
+    /// The record alone, as batch files hold it.
+    Bare,
 }
 
 /// RECORD lines of one stream, gathered before they go out together: whole lines only.
@@ -198,6 +221,7 @@ impl RecordLines {
                     format!(",\"emitted_at\":{}}}}}\n", instant.timestamp_millis()).into(),
                 )
             }
+            Frame::Bare => (Vec::new(), b"\n".to_vec()),
         };
     }
 
@@ -214,6 +238,16 @@ impl RecordLines {
             Err(_) => self.bytes.truncate(start),
         }
         written
+    }
+
+    /// The lines gathered, each with its newline.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets the lines gathered.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
     }
 
     /// Whether enough is gathered to hand it on.

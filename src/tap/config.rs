@@ -2,6 +2,7 @@
 
 use super::policy::PolicyRule;
 use super::shards::Shard;
+use crate::protocol::batch::{Encoding, NO_PARQUET, path_of};
 use crate::secret::Secret;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub struct TapConfig {
     pub lookup_names: bool,
     /// Whether streams that are read whole end with ACTIVATE_VERSION. Default: false.
     pub activate_version: bool,
+    /// Whether rows go into files that BATCH messages name, and where; none: they are RECORD messages.
+    pub batch_config: Option<BatchConfig>,
     /// Whether increments leave out what our own target wrote last. Default: false.
     pub ignore_own_writes: bool,
     /// A trial: so many records of each stream, and no STATE. It is no setting.
@@ -54,6 +57,86 @@ pub struct TapConfig {
     pub reconcile: Option<Reconcile>,
     /// Whether formula and rollup fields are read again on their own, and when.
     pub refresh: Option<Refresh>,
+}
+
+/// Rows in files, in the shape that taps of the Meltano SDK take.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BatchConfig {
+    /// How the files are written.
+    pub encoding: BatchEncoding,
+    /// Where they go.
+    pub storage: BatchStorage,
+    /// Most rows of a file. Default 10,000, as in the SDK.
+    pub batch_size: Option<u64>,
+}
+
+/// How batch files are written.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct BatchEncoding {
+    /// One row a line, or columns.
+    pub format: BatchFormat,
+    /// Default: gzip.
+    pub compression: Option<BatchCompression>,
+}
+
+/// The form of batch files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchFormat {
+    /// A JSON object a line.
+    Jsonl,
+    /// Parquet.
+    Parquet,
+}
+
+/// How batch files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchCompression {
+    /// gzip.
+    Gzip,
+    /// Not at all.
+    None,
+}
+
+/// Where batch files go.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BatchStorage {
+    /// A folder: a `file://` address, or a path.
+    pub root: String,
+    /// What their names begin with.
+    pub prefix: Option<String>,
+}
+
+impl BatchConfig {
+    /// Whether it can work; else the place of the trouble, and what it is.
+    ///
+    /// # Errors
+    /// When the storage is not of this machine, or this build does not write the format.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if path_of(&self.storage.root).is_none() {
+            let what = format!("`{}` is no folder of this machine", self.storage.root);
+            return Err((
+                "/batch_config/storage/root",
+                format!("{what}: batch files go to `file://` storage"),
+            ));
+        }
+        if self.encoding.format == BatchFormat::Parquet && !cfg!(feature = "parquet") {
+            return Err(("/batch_config/encoding/format", NO_PARQUET.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl BatchEncoding {
+    /// As the message names it.
+    pub fn encoding(self) -> Encoding {
+        match (self.format, self.compression) {
+            (BatchFormat::Parquet, _) => Encoding::Parquet,
+            (BatchFormat::Jsonl, Some(BatchCompression::None)) => Encoding::Jsonl,
+            (BatchFormat::Jsonl, _) => Encoding::JsonlGzip,
+        }
+    }
 }
 
 /// How deletes are told.
@@ -113,6 +196,7 @@ impl Default for TapConfig {
             method: Method::Auto,
             lookup_names: false,
             activate_version: false,
+            batch_config: None,
             ignore_own_writes: false,
             trial: None,
             skip_unknown: false,

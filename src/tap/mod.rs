@@ -5,6 +5,7 @@
 //! before it is out.
 
 mod again;
+pub mod batches;
 pub mod bulk;
 mod by_id;
 pub mod config;

@@ -25,10 +25,17 @@ impl Spool {
     /// # Errors
     /// When `state_dir` cannot be written to.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
-        let all = state_dir.join("spool");
-        make_folder(&all)?;
-        let _turn = take_turn(&all)?;
-        let folder = TempDir::new_in(&all)?;
+        Self::open_in(&state_dir.join("spool"))
+    }
+
+    /// Makes the folder inside of one that holds nothing else.
+    ///
+    /// # Errors
+    /// When that cannot be written to.
+    pub fn open_in(all: &Path) -> io::Result<Self> {
+        make_folder(all)?;
+        let _turn = take_turn(all)?;
+        let folder = TempDir::new_in(all)?;
         let lock = File::create(folder.path().join(LOCK))?;
         lock.lock()?;
         Ok(Self { folder, _lock: lock })
@@ -39,12 +46,19 @@ impl Spool {
     /// # Errors
     /// When `state_dir` cannot be written to.
     pub fn sweep(state_dir: &Path) -> io::Result<()> {
-        let all = state_dir.join("spool");
+        Self::sweep_in(&state_dir.join("spool"))
+    }
+
+    /// Removes the folders inside of one whose process is gone.
+    ///
+    /// # Errors
+    /// When that cannot be written to.
+    pub fn sweep_in(all: &Path) -> io::Result<()> {
         if !all.exists() {
             return Ok(());
         }
-        let _turn = take_turn(&all)?;
-        for entry in std::fs::read_dir(&all)? {
+        let _turn = take_turn(all)?;
+        for entry in std::fs::read_dir(all)? {
             let folder = entry?.path();
             let is_free = match File::open(folder.join(LOCK)) {
                 Ok(lock) => lock.try_lock().is_ok(),

@@ -90,8 +90,8 @@ pub enum Error {
         module: String,
         /// Rows concerned.
         count: u64,
-        /// Input lines of the first of them.
-        lines: Vec<u64>,
+        /// Where the first of them stand: a batch file or else the input, and the line there.
+        lines: Vec<(Option<String>, u64)>,
         /// The cause, when it happened in this run.
         #[source]
         source: Option<Box<zoho::Error>>,
@@ -191,6 +191,15 @@ impl Error {
         self
     }
 
+    /// Lines before the bad one, of `lines` that were begun. A line that is no message was begun; one that cannot
+    /// be read was not.
+    pub(super) fn lines_before(&self, lines: u64) -> u64 {
+        match self {
+            Self::Input { source, .. } if !matches!(**source, reader::Error::Message { .. }) => lines,
+            _ => lines.saturating_sub(1),
+        }
+    }
+
     /// Whether the input is to blame; then everything before the bad line is still written.
     pub fn is_input(&self) -> bool {
         matches!(self, Self::Input { .. } | Self::Order { .. } | Self::Record { .. } | Self::Config(_))
@@ -229,9 +238,18 @@ fn counted(count: u64) -> String {
     if count == 1 { "1 row".to_owned() } else { format!("{} rows", thousands(count)) }
 }
 
-fn numbered(lines: &[u64]) -> String {
-    let numbers: Vec<String> = lines.iter().map(|line| thousands(*line)).collect();
-    format!("input {} {}", if lines.len() == 1 { "line" } else { "lines" }, numbers.join("; "))
+fn numbered(lines: &[(Option<String>, u64)]) -> String {
+    let (in_files, numbers): (Vec<_>, Vec<_>) = lines.iter().partition(|(file, _)| file.is_some());
+    let numbers: Vec<String> = numbers.iter().map(|(_, line)| thousands(*line)).collect();
+    let mut parts: Vec<String> = in_files
+        .iter()
+        .map(|(file, line)| format!("line {} of `{}`", thousands(*line), file.as_deref().unwrap_or_default()))
+        .collect();
+    if !numbers.is_empty() {
+        let word = if numbers.len() == 1 { "line" } else { "lines" };
+        parts.insert(0, format!("input {word} {}", numbers.join("; ")));
+    }
+    parts.join("; ")
 }
 
 impl Diagnostic for Error {

@@ -298,8 +298,12 @@ impl Job<'_> {
     pub async fn in_doubt(&self, call: &Call, source: Option<Box<crate::zoho::Error>>) -> Error {
         let mut lines = Vec::new();
         let mut reader = self.reader.lock().await;
+        // What cannot be read is not named; the doubt is what has to be told.
+        let mut files = self.writer.ledger.files_of(self.batch.run).ok();
         for unit in call.units.iter().take(LINES_NAMED) {
-            lines.extend(reader.entry(unit[0]).map(|entry| entry.line));
+            let Ok(entry) = reader.entry(unit[0]) else { continue };
+            let found = files.as_mut().and_then(|files| files.at(entry.line).ok().flatten());
+            lines.push(found.map_or((None, entry.line), |found| (Some(found.name.to_owned()), found.line)));
         }
         Error::InDoubt {
             batch: self.batch.id.clone(),

@@ -21,6 +21,7 @@ pub mod deletes;
 mod doubt;
 pub mod error;
 mod family;
+mod files;
 mod flow;
 pub mod ingest;
 mod inside;
@@ -151,7 +152,7 @@ pub async fn run(
     if began.fresh {
         tracing::info!("the state folder `{}` is new: no earlier run is known", start.state_dir.display());
     }
-    let reporter = Reporter::open(&config.results, start.state_dir, &run_name)?;
+    let reporter = Reporter::open(&config.results, start.state_dir, &run_name, ledger.clone())?;
     let writer = Writer {
         client,
         ledger: ledger.clone(),
@@ -211,6 +212,9 @@ fn pipeline<W: Write>(
         tasks: JoinSet::new(),
         batches: 0,
         lines: 0,
+        lines_of_files: 0,
+        file_name: None,
+        next_lag: None,
         states: 0,
         left_out: 0,
         last_row: 0,

@@ -69,7 +69,13 @@ pub struct Pipeline<W> {
     pub(super) family: Family,
     pub(super) tasks: JoinSet<Result<Written, Error>>,
     pub(super) batches: u64,
+    /// Place of the line being taken: lines of the input, those of batch files counted where they were named.
     pub(super) lines: u64,
+    /// Lines of batch files so far.
+    pub(super) lines_of_files: u64,
+    /// The batch file being read, as errors call it.
+    pub(super) file_name: Option<String>,
+    pub(super) next_lag: Option<Instant>,
     pub(super) states: u64,
     pub(super) left_out: u64,
     pub(super) last_row: u64,
@@ -88,7 +94,8 @@ impl<W: Write> Pipeline<W> {
             Err(error) if error.is_input() => match self.drain(false).await {
                 Ok(()) => {
                     let state = self.gate.last_printed().map(str::to_owned);
-                    Err(error.with_before(Before { lines: self.lines.saturating_sub(1), state }))
+                    let lines = error.lines_before(self.lines);
+                    Err(error.with_before(Before { lines, state }))
                 }
                 Err(worse) => Err(worse),
             },
@@ -111,9 +118,17 @@ impl<W: Write> Pipeline<W> {
     }
 
     async fn read(&mut self, input: &mut Input) -> Result<(), Error> {
+        while let Some(chunk) = self.next_chunk(input).await? {
+            self.take(&chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for lines, of whichever input; meanwhile written batches are settled and aged ones closed.
+    pub(super) async fn next_chunk(&mut self, input: &mut Input) -> Result<Option<Chunk>, Error> {
         let shutdown = self.writer.shutdown.clone();
-        let mut lag = Instant::now() + LAG_PAUSE;
         loop {
+            let lag = *self.next_lag.get_or_insert_with(|| Instant::now() + LAG_PAUSE);
             let age = self.writer.config.max_batch_age;
             let oldest = self.open.values().map(|batch| batch.opened + age).min();
             let wake = oldest.map_or(lag, |oldest| oldest.min(lag));
@@ -125,13 +140,10 @@ impl<W: Write> Pipeline<W> {
                     self.close_aged().await?;
                     if Instant::now() >= lag {
                         self.log_lag();
-                        lag = Instant::now() + LAG_PAUSE;
+                        self.next_lag = None;
                     }
                 }
-                chunk = input.recv() => match chunk {
-                    None => return Ok(()),
-                    Some(chunk) => self.take(&chunk?).await?,
-                },
+                chunk = input.recv() => return Ok(chunk.transpose()?),
             }
         }
     }
@@ -141,14 +153,15 @@ impl<W: Write> Pipeline<W> {
             if self.writer.shutdown.is_cancelled() {
                 return Err(Error::Interrupted);
             }
-            self.lines = line.position.line;
+            self.lines = line.position.line + self.lines_of_files;
             self.take_line(line).await?;
         }
         self.release_states()
     }
 
     async fn take_line(&mut self, line: Line<'_>) -> Result<(), Error> {
-        let number = line.position.line;
+        let at = Spot { line: line.position.line, place: self.lines };
+        let place = at.place;
         let message = match &self.platform {
             None => line.parse(&self.input_name)?,
             Some(platform) => {
@@ -158,50 +171,50 @@ impl<W: Write> Pipeline<W> {
             }
         };
         match message {
-            Message::Record(message) => self.take_record(number, &message).await,
+            Message::Record(message) => self.take_record(at, &message).await,
             Message::State(value) => {
                 if let Some(platform) = &mut self.platform {
-                    platform.seal(value.get(), number);
+                    platform.seal(value.get(), place);
                 }
-                self.gate.hold(number, value.get());
-                self.last_state = number;
+                self.gate.hold(place, value.get());
+                self.last_state = place;
                 Ok(())
             }
-            Message::Schema(message) => self.take_schema(number, &message).await,
+            Message::Schema(message) => self.take_schema(at.line, &message).await,
             Message::ActivateVersion { stream, version } => {
                 let routes =
                     self.streams.get(&stream).map(|stream| stream.routes.as_slice()).unwrap_or_default();
                 for (_, lane) in routes.iter().filter(|(route, _)| route.mirror) {
-                    self.deletes.activate(*lane, number, version);
+                    self.deletes.activate(*lane, place, version);
                 }
                 Ok(())
             }
-            Message::Batch { stream } => Err(self.order(
-                number,
-                format!("BATCH of stream \"{stream}\" is not supported yet"),
-                Some("let the tap send RECORD messages: leave `batch_config` out of its config"),
-            )),
+            Message::Batch(message) => self.take_batch(at.line, &message).await,
         }
     }
 
     pub(super) fn order(&self, line: u64, what: String, hint: Option<&str>) -> Error {
-        Error::Order {
-            input: self.input_name.clone(),
-            line,
-            what,
-            hint: hint.map(str::to_owned),
-            before: None,
-        }
+        Error::Order { input: self.reading_name(), line, what, hint: hint.map(str::to_owned), before: None }
     }
 
-    async fn take_record(&mut self, line: u64, message: &RecordMessage<'_>) -> Result<(), Error> {
+    /// The name of the batch file being read, or else of the input.
+    fn reading_name(&self) -> String {
+        self.file_name.as_ref().unwrap_or(&self.input_name).clone()
+    }
+
+    pub(super) async fn take_record(&mut self, at: Spot, message: &RecordMessage<'_>) -> Result<(), Error> {
         let Some(stream) = self.streams.get(&message.stream) else {
             let lacks =
                 if self.platform.is_some() { "is not in the catalog" } else { "comes before its SCHEMA" };
-            return Err(self.order(line, format!("RECORD of stream \"{}\" {lacks}", message.stream), None));
+            return Err(self.order(
+                at.line,
+                format!("RECORD of stream \"{}\" {lacks}", message.stream),
+                None,
+            ));
         };
         let text = message.record.get();
-        let wrong = |what: String| Error::Record { input: self.input_name.clone(), line, what, before: None };
+        let wrong =
+            |what: String| Error::Record { input: self.reading_name(), line: at.line, what, before: None };
         let mut record =
             ingest::object(text).map_err(|error| wrong(format!("the record cannot be read: {error}")))?;
         stream.check(&message.stream, &record).map_err(wrong)?;
@@ -217,10 +230,10 @@ impl<W: Write> Pipeline<W> {
             return Ok(());
         }
         for (route, lane) in routes {
-            let row = Incoming { line, record: &record, text, version: message.version };
+            let row = Incoming { line: at.place, record: &record, text, version: message.version };
             self.take_row(route, lane, row).await?;
         }
-        self.last_row = line;
+        self.last_row = at.place;
         Ok(())
     }
 
@@ -375,6 +388,15 @@ impl<W: Write> Pipeline<W> {
             );
         }
     }
+}
+
+/// Where a line stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot {
+    /// In its own file or input, for people.
+    pub line: u64,
+    /// Among all lines of the run: what rows, STATEs and the ledger go by.
+    pub place: u64,
 }
 
 /// A record as it came.

@@ -68,7 +68,11 @@ fn in_words(result: &Value) -> String {
     let text = |key: &str| result[key].as_str().unwrap_or_default().to_owned();
     let parts = [text("stream"), text("field"), text("code"), text("message")];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    format!("line {}   {}", thousands(result["line"].as_u64().unwrap_or(0)), parts.join("   "))
+    let line = match (result["file"].as_str(), &result["file_line"]) {
+        (Some(file), line) => format!("{} of `{file}`", thousands(line.as_u64().unwrap_or(0))),
+        (None, _) => thousands(result["line"].as_u64().unwrap_or(0)),
+    };
+    format!("line {line}   {}", parts.join("   "))
 }
 
 /// A batch as if it had been written: what is decided stays, all else would be sent.

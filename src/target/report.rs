@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::batch::{Entry, Parts, SpoolReader};
 use super::config::Results;
 use super::error::Error;
+use super::ledger::{InFile, Ledger};
 use super::mapping::Route;
 use super::outcome::{Action, Outcome};
 use super::summary::Tally;
@@ -43,6 +44,10 @@ struct ResultLine<'a> {
     stream: &'a str,
     module: &'a str,
     line: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_line: Option<u64>,
     identifier: &'a RawValue,
     record_id: Option<&'a str>,
     success: bool,
@@ -74,6 +79,7 @@ type Waiting = VecDeque<(u64, String)>;
 /// Tells outcomes.
 pub struct Reporter {
     run: String,
+    ledger: Ledger,
     sink: Sink,
     rejects: Rejects,
     waiting: HashMap<String, BTreeMap<i64, Waiting>>,
@@ -87,7 +93,7 @@ impl Reporter {
     ///
     /// # Errors
     /// When its file cannot be created.
-    pub fn open(results: &Results, state_dir: &Path, run: &str) -> Result<Self, Error> {
+    pub fn open(results: &Results, state_dir: &Path, run: &str, ledger: Ledger) -> Result<Self, Error> {
         let sink = match results {
             Results::Stdout => Sink::Stdout,
             Results::Singer => Sink::Singer { announced: false },
@@ -98,6 +104,7 @@ impl Reporter {
             Rejects { path: state_dir.join("rejected").join(format!("{run}.singer")), ..Rejects::default() };
         Ok(Self {
             run: run.to_owned(),
+            ledger,
             sink,
             rejects,
             waiting: HashMap::new(),
@@ -145,6 +152,7 @@ impl Reporter {
         let mut lines = Vec::with_capacity(written.outcomes.len());
         let mut rejected = Vec::new();
         let refused = &mut self.refused;
+        let mut files = self.ledger.files_of(written.batch.run)?;
         let mut reader = SpoolReader::open(&written.batch.spool)?;
         reader.each_of(Parts::NAME, |number, entry| -> Result<(), Error> {
             if written.waiting.entries.contains(&number) {
@@ -158,11 +166,14 @@ impl Reporter {
                     refused.push((route.stream.clone(), entry.line));
                 }
             }
-            lines.push((entry.line, result_line(route, &entry, outcome, earlier)?));
+            let file = files.at(entry.line)?;
+            lines.push((entry.line, result_line(route, &entry, outcome, (file, earlier))?));
             Ok(())
         })?;
         for number in rejected {
-            self.rejects.add(route, &reader.entry(number)?, &written.outcomes[number as usize])?;
+            let entry = reader.entry(number)?;
+            let file = files.at(entry.line)?;
+            self.rejects.add(route, &entry, &written.outcomes[number as usize], file)?;
         }
         match self.waiting.get_mut(&route.stream).and_then(|lanes| lanes.get_mut(&written.batch.lane)) {
             Some(waiting) if earlier.is_none() => waiting.extend(lines),
@@ -277,7 +288,7 @@ fn result_line(
     route: &Route,
     entry: &Entry,
     outcome: &Outcome,
-    earlier: Option<&str>,
+    (file, earlier): (Option<InFile<'_>>, Option<&str>),
 ) -> Result<String, Error> {
     let spool = |source: serde_json::Error| Error::Spool(source.into());
     let identifier: &RawValue = serde_json::from_str(&entry.identifier).map_err(spool)?;
@@ -286,6 +297,8 @@ fn result_line(
         stream: &route.stream,
         module: &route.module,
         line: entry.line,
+        file: file.map(|file| file.name),
+        file_line: file.map(|file| file.line),
         identifier,
         record_id: outcome.record_id.as_deref(),
         success: outcome.success(),
@@ -305,7 +318,7 @@ fn result_schema() -> Value {
     json!({"type": "SCHEMA", "stream": RESULT_STREAM, "key_properties": ["run", "stream", "module", "line"], "schema": {
         "type": "object", "properties": {
             "run": {"type": "string"}, "stream": {"type": "string"}, "module": {"type": "string"},
-            "line": {"type": "integer"}, "identifier": {"type": ["null", "object"]}, "record_id": text,
+            "line": {"type": "integer"}, "file": text, "file_line": {"type": ["null", "integer"]}, "identifier": {"type": ["null", "object"]}, "record_id": text,
             "success": {"type": "boolean"}, "action": {"type": "string"}, "code": text, "field": text,
             "message": text, "job_id": text, "replayed": {"type": ["null", "boolean"]}, "from_run": text}}})
 }
@@ -319,12 +332,24 @@ struct Rejects {
 }
 
 impl Rejects {
-    fn add(&mut self, route: &Route, entry: &Entry, outcome: &Outcome) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        route: &Route,
+        entry: &Entry,
+        outcome: &Outcome,
+        place: Option<InFile<'_>>,
+    ) -> Result<(), Error> {
         let path = self.path.clone();
-        self.try_add(route, entry, outcome).map_err(|source| Error::Report { path, source })
+        self.try_add(route, entry, outcome, place).map_err(|source| Error::Report { path, source })
     }
 
-    fn try_add(&mut self, route: &Route, entry: &Entry, outcome: &Outcome) -> std::io::Result<()> {
+    fn try_add(
+        &mut self,
+        route: &Route,
+        entry: &Entry,
+        outcome: &Outcome,
+        place: Option<InFile<'_>>,
+    ) -> std::io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(create(&self.path)?),
@@ -339,6 +364,10 @@ impl Rejects {
         let mut record: Value = serde_json::from_str(&entry.record)?;
         record[REJECTED_PROPERTY] = json!({"module": route.module, "line": entry.line, "action": outcome.action,
             "code": outcome.code, "field": outcome.field, "message": outcome.message});
+        if let Some(InFile { name, line }) = place {
+            record[REJECTED_PROPERTY]["file"] = json!(name);
+            record[REJECTED_PROPERTY]["file_line"] = json!(line);
+        }
         if let Some(id) = outcome.record_id.as_ref().filter(|_| outcome.partly) {
             record[REJECTED_PROPERTY]["written_as"] = json!(id);
         }

@@ -3,6 +3,7 @@
 //! - `airbyte`: tap and target behind Airbyte's command line.
 //! - `architecture`: who may import whom.
 //! - `bad_input`: what people see when they give us something wrong, as snapshots.
+//! - `batches`: rows in files that BATCH messages name, from the tap and through both programs.
 //! - `changes`: increments while somebody writes, calls fail and runs are killed; `make soak` runs more.
 //! - `client`: every API method of the client against the local Zoho.
 //! - `target`: Singer messages into the local Zoho, crashes included.
@@ -41,6 +42,7 @@
 mod airbyte;
 mod architecture;
 mod bad_input;
+mod batches;
 mod changes;
 mod client;
 mod common;

@@ -12,6 +12,7 @@
 //! | `identity` | a name of this file that no other has, for marks in the CRM |
 //! | `runs` | org, source, start, end, clean or not |
 //! | `states` | run and input line of the last STATE values printed |
+//! | `files` | batch files that a run read: the place before their first row, the place of their last |
 //! | `reach` | which rows of earlier runs a run saw again: the first and the last |
 //! | `lanes` | number of each org, source, stream and module |
 //! | `batches` | batches that are not finished: route, spool file |
@@ -21,6 +22,7 @@
 
 mod accepted;
 mod batches;
+mod files;
 mod known;
 mod runs;
 mod types;
@@ -34,6 +36,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::zoho::private_file::make_folder;
 
+pub use files::InFile;
 pub use known::{Fingerprints, Gone, Remembered, Seen};
 pub use runs::{Place, Reach};
 pub use types::{Accepted, Call, Note, Progress, RowRecord, RunStart, StoredBatch, Unit, Way};
@@ -46,6 +49,8 @@ CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, clean INTEGER NOT NULL DEFAULT 0,
   source TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS states (run INTEGER NOT NULL, line INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS files (run INTEGER NOT NULL, before INTEGER NOT NULL, last INTEGER, file TEXT NOT NULL,
+  PRIMARY KEY (run, before));
 CREATE TABLE IF NOT EXISTS reach (run INTEGER NOT NULL, lane INTEGER NOT NULL, first_run INTEGER NOT NULL, first_line INTEGER NOT NULL,
   last_run INTEGER, last_line INTEGER, PRIMARY KEY (run, lane));
 CREATE TABLE IF NOT EXISTS lanes (lane INTEGER PRIMARY KEY, org TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',

@@ -92,7 +92,7 @@ async fn a_job_in_flight_is_waited_for_by_the_next_run() {
     assert_eq!(bed.rows("Contacts", "Email").await.len(), 40);
 }
 
-async fn created(bed: &Bed) -> bool {
+pub(super) async fn created(bed: &Bed) -> bool {
     let (_, stats) = bed.zylker.get("/__emulator/stats").await;
     stats.to_string().contains("GET /crm/bulk/v8/write/{id}")
 }

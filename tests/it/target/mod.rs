@@ -6,6 +6,7 @@
 //! - `parents`: parents that come after their children.
 //! - `checks`: what is refused before it is sent.
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
+//! - `batches`: rows in files that BATCH messages name.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `deletes`: what is deleted, and what did not change.
 //! - `nested`: rows inside of a record.
@@ -16,6 +17,7 @@
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
+mod batches;
 mod checks;
 mod claims;
 mod crash;
