@@ -17,6 +17,7 @@
 //! All take `org=<zgid>` for another organisation than the first.
 
 use super::faults::Rule;
+use super::jobs::run_due;
 use super::mutate::Mutation;
 use super::render::canonical;
 use super::reply::{Answer, Reply};
@@ -131,6 +132,10 @@ async fn set_clock(State(app): State<AppState>, body: Bytes) -> Answer {
         app.clock.set(parse_datetime(&text).ok_or_else(|| bad("`set` is not an ISO 8601 datetime"))?);
     }
     app.clock.advance_ms(wish.advance_seconds.unwrap_or(0) * 1_000);
+    // Whoever moves the clock finds done what is due by then.
+    for org in &app.orgs {
+        run_due(&app, org).await;
+    }
     Ok(clock(State(app)).await)
 }
 

@@ -77,6 +77,9 @@ pub(super) struct Context {
     pub memory: Arc<OnceLock<Memory>>,
     /// Where results lie, made by whoever needs it first.
     spool: Arc<OnceCell<Spool>>,
+    /// Held by whoever unpacks a result to prove it: one at a time takes no longer on the processor, and
+    /// memory is the same however many windows are under way.
+    pub proving: Arc<tokio::sync::Mutex<()>>,
     /// The modules that were read to their end.
     pub read: Arc<Mutex<Vec<Arc<StreamPlan>>>>,
     /// The modules as Zoho lists them in this run, once somebody had to ask.
@@ -159,6 +162,7 @@ impl Context {
             state: Arc::new(inputs.state),
             memory: Arc::default(),
             spool: Arc::default(),
+            proving: Arc::default(),
             read: Arc::default(),
             modules: Arc::default(),
             planned: Arc::default(),

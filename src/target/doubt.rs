@@ -1,9 +1,11 @@
 //! Rows whose call was cut before its answer, found again by the mark they carry.
 //!
 //! With a `batch_tag_field` every row carries the names of ledger and batch and its input line. What is
-//! found by it was written. That nothing is found proves nothing: the job may still be in its queue, so it
-//! is looked for again until `in_doubt_wait` has passed without a change. Once some rows of a call are
-//! there, the call was executed; those that never came are `unknown`, never sent again by themselves.
+//! found by it was written. That nothing is found at once proves nothing, so it is looked for again until
+//! `in_doubt_wait` has passed without a change. Then it depends: a record call is executed while its sender
+//! waits or not at all, and is sent again; a bulk job may still be in its queue, and a person decides. Once
+//! some rows of a call are there, the call was executed; those that never came are `unknown`, never sent again
+//! by themselves.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::config::Operation;
 use super::error::Error;
 use super::job::{ByEntry, Job};
-use super::ledger::Call;
+use super::ledger::{Call, Progress, Way};
 use super::mapping::{Route, Source};
 use super::outcome::{Action, Outcome};
 use super::write::Effort;
@@ -46,7 +48,7 @@ impl Job<'_> {
     /// Finds out what became of a call that may have been executed and may not be repeated.
     ///
     /// # Errors
-    /// In doubt, when there is no mark or nothing is found by it.
+    /// In doubt, when there is no mark, or nothing of a bulk job is found by it.
     pub(super) async fn settle_doubt(
         &self,
         call: &Call,
@@ -65,7 +67,13 @@ impl Job<'_> {
         );
         let found = self.look_until_quiet(&field, &lines, effort).await?;
         if !lines.iter().any(|line| found.contains_key(line)) {
-            return Err(self.in_doubt(call, source).await);
+            if !matches!(call.way, Way::Insert | Way::Update | Way::Upsert) {
+                return Err(self.in_doubt(call, source).await);
+            }
+            tracing::info!(batch = self.batch.id, "none of them is in Zoho; they are sent again");
+            let again = Call { progress: Progress::Planned, resent: true, ..call.clone() };
+            self.save(&again)?;
+            return Box::pin(self.run_call(again, effort)).await;
         }
         let outcomes = lines.iter().map(|line| match found.get(line) {
             // The mark is of this very sending.

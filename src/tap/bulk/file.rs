@@ -72,7 +72,10 @@ pub(in crate::tap) async fn fetch(
             answer => answer.map_err(in_stream(stream))?,
         };
         let job = job.to_owned();
-        match tokio::task::block_in_place(|| inspect(file.path())) {
+        let turn = context.proving.lock().await;
+        let found = tokio::task::block_in_place(|| inspect(file.path()));
+        drop(turn);
+        match found {
             Ok(rows) if rows.count == result.count => {
                 let (more, next_page_token) = (result.more_records, result.next_page_token.clone());
                 return Ok(Some(ResultFile { file, job, rows, more, next_page_token }));

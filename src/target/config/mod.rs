@@ -74,7 +74,7 @@ impl Default for TargetConfig {
             results: Results::Default,
             max_rejected: MaxRejected::Count(0),
             max_delete_percent: 10.0,
-            in_doubt_wait: Duration::from_secs(60),
+            in_doubt_wait: Duration::from_secs(120),
             replay_states: 3,
             at_least_once: false,
             trigger: None,

@@ -39,6 +39,17 @@ async fn rows_whose_answer_was_lost_are_found_by_their_mark() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_record_call_that_never_arrived_are_sent_again_for_want_of_their_mark() {
+    let bed = marked("records", false, 50).await;
+    bed.fault(json!({"match": {"method": "POST", "path_contains": LOST[0].1}, "action": {"kind": "drop"}}))
+        .await;
+    let (_, lines, results) = bed.written(tasks(&["a", "a", "b"]) + &state(1)).await;
+    assert_eq!(actions(&results), ["written"; 3]);
+    assert_eq!(lines, ["{\"at\": 1}"]);
+    assert_eq!(bed.rows("Tasks", "Subject").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_runs_late_is_found_by_the_next_run() {
     let bed = marked("bulk", false, 60_000).await;
     bed.fault(json!({"match": {"method": "POST", "path_contains": "/crm/bulk/v8/write"}, "action": {"kind": "cut_after_execute"}})).await;
