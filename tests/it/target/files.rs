@@ -58,7 +58,12 @@ fn want(name: &str) -> Want {
         "activate_version" | "odd_text" | "unknown_format" | "fields_that_are_not_sent" => {
             Want::Good(&["inserted"], ONE)
         }
-        "batch" => Want::Bad(Protocol, "BATCH of stream \"Contacts\" is not supported yet", 1, ONE),
+        "batch" => Want::Bad(
+            Protocol,
+            "names `/no/such/folder/a.jsonl.gz`, which cannot be read: No such file",
+            1,
+            ONE,
+        ),
         "state_byte_for_byte" => {
             Want::Good(&["inserted"], &["{\"b\" : 1.10,\"a\":[ 12345678901234567890 ]}"])
         }
