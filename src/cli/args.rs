@@ -263,15 +263,15 @@ pub enum JobsCommand {
     List(ConfigArgs),
     /// Wait for what is under way and report its rows; sends only what was never sent
     Wait(ConfigArgs),
-    /// Decide about a batch in doubt: nobody knows whether its rows were written
+    /// Decide about calls in doubt: nobody knows whether their rows were written
     #[command(group = clap::ArgGroup::new("choice").required(true).args(["resend", "forget"]))]
     Resolve {
-        /// The batch, as `jobs list` names it
-        batch: String,
-        /// Its rows were not written: take them again when the tap sends them again
+        /// The call, as `jobs list` names it, such as `r4-b4/3`; a batch, `r4-b4`, for all of its calls
+        call: String,
+        /// Its rows were not written: they are sent again
         #[arg(long)]
         resend: bool,
-        /// Its rows were written: leave them out when the tap sends them again
+        /// Its rows were written: they are left out
         #[arg(long)]
         forget: bool,
         /// Settings

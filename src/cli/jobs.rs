@@ -24,11 +24,11 @@ pub async fn run(command: JobsCommand, screen: &Screen, shutdown: CancellationTo
             }
         }
         JobsCommand::Wait(config) => target::finish(&config.config, screen, shutdown).await?,
-        JobsCommand::Resolve { batch, resend, config, .. } => {
+        JobsCommand::Resolve { call, resend, config, .. } => {
             let resolution = if resend { Resolution::Resend } else { Resolution::Forget };
-            let rows = resolve(&state_dir(&config)?, &batch, resolution).map_err(TargetError::from)?;
+            let rows = resolve(&state_dir(&config)?, &call, resolution).map_err(TargetError::from)?;
             let what = if resend { "will be sent again" } else { "count as written" };
-            screen.say(&format!("{} rows of batch {batch} {what} from the next run on.", thousands(rows)));
+            screen.say(&format!("{} rows of {call} {what} from the next run on.", thousands(rows)));
         }
     }
     Ok(())
@@ -43,9 +43,17 @@ fn line(job: &OpenJob) -> String {
         [] => String::new(),
         jobs => format!(", bulk write job {}", jobs.join(", ")),
     };
-    let doubt = if job.in_doubt { ", in doubt: `zoho-crm jobs resolve` decides" } else { "" };
+    let doubts = job.in_doubt.iter().map(|doubt| {
+        format!(
+            "\n  {}  {} rows in doubt ({}): `zoho-crm jobs resolve` decides",
+            doubt.call,
+            thousands(doubt.rows),
+            doubt.lines
+        )
+    });
+    let doubts: String = doubts.collect();
     format!(
-        "{}  {} -> {}  {} rows not answered{jobs}{doubt}",
+        "{}  {} -> {}  {} rows not answered{jobs}{doubts}",
         job.batch,
         job.stream,
         job.module,

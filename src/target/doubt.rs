@@ -13,10 +13,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::batch::{Parts, SpoolReader};
 use super::config::Operation;
 use super::error::Error;
 use super::job::{ByEntry, Job};
-use super::ledger::{Call, Progress, Way};
+use super::ledger::{Call, Ledger, Progress, Way};
 use super::mapping::{Route, Source};
 use super::outcome::{Action, Outcome};
 use super::write::Effort;
@@ -27,7 +28,45 @@ use crate::zoho::credits::coql_price;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Lines of a call in doubt that are named.
+const LINES_NAMED: usize = 10;
+
+/// Where the first rows of a call stand: a batch file or else the input, and the line there. What cannot be
+/// read is not named; the doubt is what has to be told.
+pub(super) fn first_places(
+    ledger: &Ledger,
+    run: i64,
+    call: &Call,
+    reader: &mut SpoolReader,
+) -> Vec<(Option<String>, u64)> {
+    let mut files = ledger.files_of(run).ok();
+    let mut places = Vec::new();
+    for unit in call.units.iter().take(LINES_NAMED) {
+        let Ok(entry) = reader.parts(Parts::HEAD, unit[0]) else { continue };
+        let found = files.as_mut().and_then(|files| files.at(entry.line).ok().flatten());
+        places.push(found.map_or((None, entry.line), |found| (Some(found.name.to_owned()), found.line)));
+    }
+    places
+}
+
+impl Call {
+    /// What it is called by whoever decides about it.
+    pub(super) fn name(&self, batch: &str) -> String {
+        format!("{batch}/{}", self.number)
+    }
+
+    /// Whether it may have been executed and may not be repeated.
+    pub(super) fn is_in_doubt(&self, route: &Route) -> bool {
+        self.progress == Progress::Intent && !route.may_repeat(self.way)
+    }
+}
+
 impl Route {
+    /// Whether sending the rows of a call again does no harm.
+    pub fn may_repeat(&self, way: Way) -> bool {
+        way.comes_second() || way.is_harmless() && !self.adds_rows() || self.idempotent
+    }
+
     /// The place of the column that gets the mark.
     pub fn tag_place(&self) -> Option<usize> {
         self.columns.iter().position(|column| column.source == Source::Tag)
@@ -84,6 +123,18 @@ impl Job<'_> {
         });
         let outcomes = outcomes.collect();
         self.done(call, outcomes).await
+    }
+
+    /// The error for a call that may have been executed and may not be repeated.
+    pub(super) async fn in_doubt(&self, call: &Call, source: Option<Box<zoho::Error>>) -> Error {
+        let mut reader = self.reader.lock().await;
+        Error::InDoubt {
+            call: call.name(&self.batch.id),
+            module: self.batch.route.module.clone(),
+            count: call.rows(),
+            lines: first_places(&self.writer.ledger, self.batch.run, call, &mut reader),
+            source,
+        }
     }
 
     /// What was done for a row whose mark is there.

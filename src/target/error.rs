@@ -82,10 +82,10 @@ pub enum Error {
         seconds: u64,
     },
     /// A write that may or may not have been executed and cannot be repeated.
-    #[error("{} of batch `{batch}` may or may not be in {module}: the call was cut off before its answer ({})", counted(*.count), numbered(.lines))]
+    #[error("{} of call `{call}` may or may not be in {module}: it was cut off before its answer ({})", counted(*.count), numbered(.lines))]
     InDoubt {
-        /// The batch.
-        batch: String,
+        /// The call: its batch and its number there.
+        call: String,
         /// The module.
         module: String,
         /// Rows concerned.
@@ -238,7 +238,7 @@ fn counted(count: u64) -> String {
     if count == 1 { "1 row".to_owned() } else { format!("{} rows", thousands(count)) }
 }
 
-fn numbered(lines: &[(Option<String>, u64)]) -> String {
+pub(super) fn numbered(lines: &[(Option<String>, u64)]) -> String {
     let (in_files, numbers): (Vec<_>, Vec<_>) = lines.iter().partition(|(file, _)| file.is_some());
     let numbers: Vec<String> = numbers.iter().map(|(_, line)| thousands(*line)).collect();
     let mut parts: Vec<String> = in_files
@@ -285,9 +285,9 @@ impl Diagnostic for Error {
                     .to_owned(),
             ),
             Self::Ledger(error) => error.hint(),
-            Self::InDoubt { batch, .. } => Some(format!(
-                "look in Zoho whether the rows are there, then `zoho-crm jobs resolve {batch} --forget --config …` \
-                 (they are: take them as written) or `zoho-crm jobs resolve {batch} --resend --config …` (they are \
+            Self::InDoubt { call, .. } => Some(format!(
+                "look in Zoho whether the rows are there, then `zoho-crm jobs resolve {call} --forget --config …` \
+                 (they are: take them as written) or `zoho-crm jobs resolve {call} --resend --config …` (they are \
                  not: send them again), and start the pipeline again; with a unique match field this cannot happen"
             )),
             Self::JobTimeout { .. } => Some(

@@ -34,9 +34,6 @@ const ATTEMPTS: u32 = 5;
 /// Pause before the second sending; doubled before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Input lines that an error about rows names.
-const LINES_NAMED: usize = 10;
-
 /// What became of a unit by a call.
 #[derive(Debug)]
 pub(super) enum Fate {
@@ -170,8 +167,7 @@ impl Job<'_> {
 
     /// Whether sending the rows of a call again does no harm.
     pub fn may_repeat(&self, way: Way) -> bool {
-        let route = &self.batch.route;
-        way.comes_second() || way.is_harmless() && !route.adds_rows() || route.idempotent
+        self.batch.route.may_repeat(way)
     }
 
     /// Notes in the ledger that the call is about to be sent, unless the run is told to stop.
@@ -292,26 +288,6 @@ impl Job<'_> {
             self.save(call)?;
         }
         Err(Error::zoho(doing, error))
-    }
-
-    /// The error for a call that may have been executed and may not be repeated.
-    pub async fn in_doubt(&self, call: &Call, source: Option<Box<crate::zoho::Error>>) -> Error {
-        let mut lines = Vec::new();
-        let mut reader = self.reader.lock().await;
-        // What cannot be read is not named; the doubt is what has to be told.
-        let mut files = self.writer.ledger.files_of(self.batch.run).ok();
-        for unit in call.units.iter().take(LINES_NAMED) {
-            let Ok(entry) = reader.entry(unit[0]) else { continue };
-            let found = files.as_mut().and_then(|files| files.at(entry.line).ok().flatten());
-            lines.push(found.map_or((None, entry.line), |found| (Some(found.name.to_owned()), found.line)));
-        }
-        Error::InDoubt {
-            batch: self.batch.id.clone(),
-            module: self.batch.route.module.clone(),
-            count: call.units.iter().map(|unit| unit.len() as u64).sum(),
-            lines,
-            source,
-        }
     }
 
     /// Sends by record calls what a bulk job would not take.

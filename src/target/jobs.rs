@@ -1,8 +1,14 @@
 //! Batches that are not finished, for the operator: what is in flight, what is in doubt, and what to do.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use super::ledger::{Ledger, LedgerError, Progress};
+use super::batch::SpoolReader;
+use super::doubt::first_places;
+use super::error::numbered;
+use super::ledger::{Call, Ledger, LedgerError, Progress, RowRecord, StoredBatch};
+use super::outcome::{Action, Outcome};
+use super::write::reader_of;
 
 /// A batch that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +25,19 @@ pub struct OpenJob {
     pub rows: u64,
     /// Bulk jobs in flight.
     pub jobs: Vec<String>,
-    /// Whether some of its rows may or may not be in Zoho and cannot be sent again safely.
-    pub in_doubt: bool,
+    /// Its calls whose rows may or may not be in Zoho and cannot be sent again safely.
+    pub in_doubt: Vec<Doubt>,
+}
+
+/// A call in doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Its name, as [`resolve`] takes it.
+    pub call: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Where the first of them stand, in words.
+    pub lines: String,
 }
 
 /// What to do with rows in doubt.
@@ -43,12 +60,10 @@ pub fn list(state_dir: &Path) -> Result<Vec<OpenJob>, LedgerError> {
         for batch in ledger.open_batches(&org)? {
             let calls = ledger.calls(&batch.id)?;
             let open = calls.iter().filter(|call| call.progress != Progress::Done);
-            use super::ledger::Way;
-            let repeatable = |way: Way| way.is_harmless() || batch.route.idempotent;
             jobs.push(OpenJob {
-                rows: open.clone().flat_map(|call| &call.units).map(|unit| unit.len() as u64).sum(),
+                rows: open.clone().map(Call::rows).sum(),
                 jobs: open.clone().filter_map(|call| call.job.clone()).collect(),
-                in_doubt: open.clone().any(|call| call.progress == Progress::Intent && !repeatable(call.way)),
+                in_doubt: doubts(&ledger, &batch, &calls)?,
                 batch: batch.id,
                 org: org.clone(),
                 stream: batch.route.stream,
@@ -59,12 +74,28 @@ pub fn list(state_dir: &Path) -> Result<Vec<OpenJob>, LedgerError> {
     Ok(jobs)
 }
 
-/// Decides about the rows of a batch that are in doubt; the next run acts on it. The number of rows.
+fn doubts(ledger: &Ledger, batch: &StoredBatch, calls: &[Call]) -> Result<Vec<Doubt>, LedgerError> {
+    let open: Vec<&Call> = calls.iter().filter(|call| call.is_in_doubt(&batch.route)).collect();
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut reader = reader_of(batch).map_err(|source| unreadable(batch, source))?;
+    let doubt = |call: &Call| Doubt {
+        call: call.name(&batch.id),
+        rows: call.rows(),
+        lines: numbered(&first_places(ledger, batch.run, call, &mut reader)),
+    };
+    Ok(open.into_iter().map(doubt).collect())
+}
+
+/// Decides about rows that are in doubt, those of a call or of all calls of a batch; the next run acts on it.
+/// The number of rows.
 ///
 /// # Errors
-/// When there is no such batch, another target is at work in the folder, or the ledger fails.
-pub fn resolve(state_dir: &Path, batch: &str, resolution: Resolution) -> Result<u64, LedgerError> {
+/// When nothing of that name is in doubt, another target is at work in the folder, or the ledger fails.
+pub fn resolve(state_dir: &Path, name: &str, resolution: Resolution) -> Result<u64, LedgerError> {
     let ledger = Ledger::open(state_dir)?;
+    let batch = name.split_once('/').map_or(name, |(batch, _)| batch);
     let known = ledger.orgs()?.iter().map(|org| ledger.open_batches(org)).collect::<Result<Vec<_>, _>>()?;
     let found = known
         .into_iter()
@@ -72,8 +103,10 @@ pub fn resolve(state_dir: &Path, batch: &str, resolution: Resolution) -> Result<
         .find(|one| one.id == batch)
         .ok_or_else(|| LedgerError::NoBatch(batch.to_owned()))?;
     let mut rows = 0;
-    for mut call in ledger.calls(batch)?.into_iter().filter(|call| call.progress == Progress::Intent) {
-        rows += call.units.iter().map(|unit| unit.len() as u64).sum::<u64>();
+    let is_meant = |call: &Call| name == batch || name == call.name(batch);
+    let calls = ledger.calls(batch)?.into_iter();
+    for mut call in calls.filter(|call| call.is_in_doubt(&found.route) && is_meant(call)) {
+        rows += call.rows();
         match resolution {
             Resolution::Resend => {
                 call.progress = Progress::Planned;
@@ -83,21 +116,17 @@ pub fn resolve(state_dir: &Path, batch: &str, resolution: Resolution) -> Result<
             Resolution::Forget => forget(&ledger, &found, &call)?,
         }
     }
-    Ok(rows)
+    if rows == 0 { Err(LedgerError::NoDoubt(name.to_owned())) } else { Ok(rows) }
+}
+
+fn unreadable(batch: &StoredBatch, source: std::io::Error) -> LedgerError {
+    LedgerError::Folder { folder: batch.spool.clone(), source }
 }
 
 /// Stores `written` for the rows of a call, so that they are reported and never sent again.
-fn forget(
-    ledger: &Ledger,
-    batch: &super::ledger::StoredBatch,
-    call: &super::ledger::Call,
-) -> Result<(), LedgerError> {
-    use super::batch::SpoolReader;
-    use super::ledger::RowRecord;
-    use super::outcome::{Action, Outcome};
-
-    let unreadable = |source| LedgerError::Folder { folder: batch.spool.clone(), source };
-    let concerned: std::collections::HashSet<u32> = call.units.iter().flatten().copied().collect();
+fn forget(ledger: &Ledger, batch: &StoredBatch, call: &Call) -> Result<(), LedgerError> {
+    let unreadable = |source| unreadable(batch, source);
+    let concerned: HashSet<u32> = call.units.iter().flatten().copied().collect();
     let mut rows = Vec::new();
     SpoolReader::open(&batch.spool)
         .map_err(unreadable)?

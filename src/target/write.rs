@@ -219,7 +219,7 @@ impl Told {
 }
 
 /// A reader that has seen the whole spool.
-fn reader_of(batch: &StoredBatch) -> Result<SpoolReader, Error> {
+pub(super) fn reader_of(batch: &StoredBatch) -> std::io::Result<SpoolReader> {
     let mut reader = SpoolReader::open(&batch.spool)?;
     reader.each_of(Parts::HEAD, |_, _| Ok::<(), std::io::Error>(()))?;
     Ok(reader)

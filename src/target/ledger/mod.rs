@@ -116,14 +116,19 @@ pub enum LedgerError {
     /// No such batch.
     #[error("there is no unfinished batch `{0}`")]
     NoBatch(String),
+    /// Nothing of it is in doubt.
+    #[error("nothing of `{0}` is in doubt")]
+    NoDoubt(String),
 }
 
 impl Diagnostic for LedgerError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Locked { .. } | Self::Version { .. } | Self::Folder { .. } | Self::NoBatch(_) => {
-                ErrorClass::Config
-            }
+            Self::Locked { .. }
+            | Self::Version { .. }
+            | Self::Folder { .. }
+            | Self::NoBatch(_)
+            | Self::NoDoubt(_) => ErrorClass::Config,
             Self::Sqlite(_) | Self::Content(_) => ErrorClass::Internal,
         }
     }
@@ -135,7 +140,9 @@ impl Diagnostic for LedgerError {
             Self::Folder { .. } => {
                 Some("`state_dir` must be a folder that this user may write to".to_owned())
             }
-            Self::NoBatch(_) => Some("`zoho-crm jobs list` shows what is under way".to_owned()),
+            Self::NoBatch(_) | Self::NoDoubt(_) => {
+                Some("`zoho-crm jobs list` shows what is under way".to_owned())
+            }
             _ => None,
         }
     }

@@ -161,6 +161,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// How many rows it carries.
+    pub fn rows(&self) -> u64 {
+        self.units.iter().map(|unit| unit.len() as u64).sum()
+    }
+
     /// Some of its units, to be sent in another way.
     pub fn parts(&self, way: Way, units: &[Unit], most: usize) -> Vec<Self> {
         let places: HashMap<u32, usize> =

@@ -53,7 +53,7 @@ pub struct Figures {
     pub cuts: u32,
     /// Runs that ended in doubt.
     pub in_doubt: u32,
-    /// Batches about which a person had to decide.
+    /// Calls about which a person had to decide.
     pub decided: u32,
 }
 
@@ -226,23 +226,24 @@ impl Bench {
                 return;
             }
             let said = String::from_utf8_lossy(&wait.stderr).into_owned();
-            let (batch, written) = self.in_doubt(&said);
+            let (call, written) = self.in_doubt(&said);
             let choice = if written { "--forget" } else { "--resend" };
-            self.history.push(format!("batch {batch} is decided: {choice}"));
+            self.history.push(format!("call {call} is decided: {choice}"));
             assert!(
                 self.case.guard == Guard::Nothing || !written,
                 "what is there is found by its mark: {:?} {said}",
                 self.case
             );
             self.figures.decided += 1;
-            self.context.operator(&["jobs", "resolve", &batch, choice]).assert().success();
+            self.context.operator(&["jobs", "resolve", &call, choice]).assert().success();
         }
     }
 
-    /// The batch that an error calls in doubt, and whether its rows are in Zoho: by the first line it names.
+    /// The call that an error calls in doubt, and whether its rows are in Zoho: by the first line it names.
     fn in_doubt(&self, said: &str) -> (String, bool) {
-        let (_, after) = said.split_once("of batch `").unwrap_or_else(|| panic!("no batch in doubt: {said}"));
-        let (batch, after) = after.split_once('`').expect("the name ends");
+        let (_, after) = said.split_once("of call `").unwrap_or_else(|| panic!("no call in doubt: {said}"));
+        let (call, after) = after.split_once('`').expect("the name ends");
+        let (batch, _) = call.split_once('/').expect("a batch and a number");
         let (_, after) = after.split_once("(input line").expect("lines are named");
         let number = after.trim_start_matches(['s', ' ']).chars();
         let number: String =
@@ -251,7 +252,7 @@ impl Bench {
         let rows = fs::read_to_string(spool).expect("reads");
         let row = rows.lines().find(|row| row.split('\t').next() == Some(&number)).expect("its row");
         let record: Value = serde_json::from_str(row.rsplit('\t').next().expect("a record")).expect("JSON");
-        (batch.to_owned(), self.found().contains_key(record["key"].as_str().expect("a key")))
+        (call.to_owned(), self.found().contains_key(record["key"].as_str().expect("a key")))
     }
 
     fn feed(&self, from: u64) -> String {
