@@ -9,7 +9,7 @@ else
 RUN_TESTS = $(CARGO) test
 endif
 
-.PHONY: demo test test-interop soak soak-slice check bench bench-e2e instructions doc install image image-airbyte wheel sbom deny clean
+.PHONY: demo test test-features test-interop soak soak-slice check bench bench-e2e instructions doc install image image-airbyte wheel sbom deny clean
 
 demo: ## show discovery, tap and target at work, without an account
 	$(CARGO) build --quiet
@@ -25,6 +25,10 @@ check: ## format and lints
 doc: ## the library's documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 	$(CARGO) test --locked --doc --quiet
+
+test-features: ## what is off by default: lints and tests with it
+	$(CARGO) clippy --locked --all-targets --features parquet -- -D warnings
+	$(RUN_TESTS) --locked --features parquet parquet
 
 test-interop: ## third-party tools against our programs; needs Python 3.11
 	python3 tests/interop/run.py --install & $(CARGO) build --locked; built=$$?; wait; exit $$built

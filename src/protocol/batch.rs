@@ -33,8 +33,10 @@ pub enum Encoding {
     Jsonl,
     /// The same, compressed by gzip.
     JsonlGzip,
-    /// Parquet; the file tells its own compression.
+    /// Parquet; who reads it learns from the file how it is compressed.
     Parquet,
+    /// The same, written with gzip.
+    ParquetGzip,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +54,7 @@ impl Encoding {
         match (format.as_ref(), compression.as_deref()) {
             ("jsonl", None | Some("none")) => Some(Self::Jsonl),
             ("jsonl", Some("gzip")) => Some(Self::JsonlGzip),
+            ("parquet", Some("gzip")) => Some(Self::ParquetGzip),
             ("parquet", _) => Some(Self::Parquet),
             _ => None,
         }
@@ -62,7 +65,8 @@ impl Encoding {
         match self {
             Self::Jsonl => json!({"format": "jsonl", "compression": "none"}),
             Self::JsonlGzip => json!({"format": "jsonl", "compression": "gzip"}),
-            Self::Parquet => json!({"format": "parquet", "compression": "gzip"}),
+            Self::Parquet => json!({"format": "parquet", "compression": "none"}),
+            Self::ParquetGzip => json!({"format": "parquet", "compression": "gzip"}),
         }
     }
 
@@ -71,7 +75,7 @@ impl Encoding {
         match self {
             Self::Jsonl => "jsonl",
             Self::JsonlGzip => "jsonl.gz",
-            Self::Parquet => "parquet",
+            Self::Parquet | Self::ParquetGzip => "parquet",
         }
     }
 
@@ -84,13 +88,18 @@ impl Encoding {
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
         }
-        let bytes = BufReader::with_capacity(BUFFER_BYTES, file);
         match self {
-            Self::Jsonl => Ok(Box::new(bytes)),
+            Self::Jsonl => Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, file))),
             Self::JsonlGzip => {
+                let bytes = BufReader::with_capacity(BUFFER_BYTES, file);
                 Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(bytes))))
             }
-            Self::Parquet => Err(io::Error::new(io::ErrorKind::Unsupported, NO_PARQUET)),
+            #[cfg(feature = "parquet")]
+            Self::Parquet | Self::ParquetGzip => {
+                Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, super::parquet::lines(file)?)))
+            }
+            #[cfg(not(feature = "parquet"))]
+            Self::Parquet | Self::ParquetGzip => Err(io::Error::new(io::ErrorKind::Unsupported, NO_PARQUET)),
         }
     }
 }
@@ -157,7 +166,7 @@ mod tests {
         assert_eq!(parse(r#"{"format":"jsonl","compression":null}"#), Some(Encoding::Jsonl));
         assert_eq!(parse(r#"{"format":"parquet","compression":"snappy"}"#), Some(Encoding::Parquet));
         assert_eq!(parse(r#"{"format":"arrow"}"#), None);
-        for encoding in [Encoding::Jsonl, Encoding::JsonlGzip, Encoding::Parquet] {
+        for encoding in [Encoding::Jsonl, Encoding::JsonlGzip, Encoding::Parquet, Encoding::ParquetGzip] {
             assert_eq!(parse(&encoding.to_json().to_string()), Some(encoding));
         }
     }

@@ -8,6 +8,8 @@ pub mod batch;
 pub mod catalog;
 pub mod edge;
 pub mod message;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod reader;
 pub mod schema;
 pub mod state;

@@ -9,12 +9,15 @@ use super::config::BatchConfig;
 use super::spool::Spool;
 use crate::protocol::batch::{Encoding, address_of, path_of};
 use crate::protocol::edge::{Edge, End};
+#[cfg(feature = "parquet")]
+use crate::protocol::parquet::ParquetWriter;
 use crate::protocol::state::State;
 use crate::protocol::writer::{Frame, MessageWriter, RecordLines, WriteError};
 use chrono::{DateTime, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -32,6 +35,8 @@ pub struct BatchWriter<W: Write> {
     /// What they have in common that no other run's have.
     run: String,
     most_rows: u64,
+    /// SCHEMAs by stream, for files with columns.
+    schemas: BTreeMap<String, Value>,
     unfinished: Spool,
     /// In the order in which they were begun.
     open: Vec<Growing>,
@@ -49,6 +54,8 @@ struct Growing {
 enum Bytes {
     Plain(BufWriter<File>),
     Gzip(Box<GzEncoder<BufWriter<File>>>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<ParquetWriter>),
 }
 
 impl<W: Write> BatchWriter<W> {
@@ -74,6 +81,7 @@ impl<W: Write> BatchWriter<W> {
             prefix: config.storage.prefix.clone().unwrap_or_default(),
             run,
             most_rows: config.batch_size.unwrap_or(DEFAULT_ROWS).max(1),
+            schemas: BTreeMap::new(),
             unfinished,
             open: Vec::new(),
             made: 0,
@@ -109,7 +117,8 @@ impl<W: Write> BatchWriter<W> {
             self.made,
             self.encoding.extension()
         );
-        self.open.push(Growing::create(stream, self.unfinished.path().join(name), self.encoding)?);
+        let schema = self.schemas.get(stream).unwrap_or(&Value::Null);
+        self.open.push(Growing::create(stream, self.unfinished.path().join(name), self.encoding, schema)?);
         Ok(self.open.len() - 1)
     }
 
@@ -127,6 +136,14 @@ impl<W: Write> BatchWriter<W> {
         self.messages.batch(&stream, self.encoding, &[address_of(&whole)])
     }
 
+    /// Finishes the file of a stream, if it has one, and says that it is there.
+    fn announce_of(&mut self, stream: &str) -> Result<(), WriteError> {
+        match self.open.iter().position(|file| file.stream == stream) {
+            Some(place) => self.announce(place),
+            None => Ok(()),
+        }
+    }
+
     fn announce_all(&mut self) -> Result<(), WriteError> {
         while !self.open.is_empty() {
             self.announce(0)?;
@@ -142,8 +159,8 @@ fn head(lines: &[u8], most: u64) -> (usize, u64) {
 }
 
 impl Growing {
-    fn create(stream: &str, path: PathBuf, encoding: Encoding) -> Result<Self, WriteError> {
-        let out = Bytes::create(&path, encoding)
+    fn create(stream: &str, path: PathBuf, encoding: Encoding, schema: &Value) -> Result<Self, WriteError> {
+        let out = Bytes::create(&path, encoding, schema)
             .map_err(|source| WriteError::File { path: path.clone(), source })?;
         Ok(Self { stream: stream.to_owned(), path, rows: 0, out })
     }
@@ -152,18 +169,27 @@ impl Growing {
         let written = match &mut self.out {
             Bytes::Plain(file) => file.write_all(lines),
             Bytes::Gzip(file) => file.write_all(lines),
+            #[cfg(feature = "parquet")]
+            Bytes::Parquet(file) => file.write(lines),
         };
         written.map_err(|source| WriteError::File { path: self.path.clone(), source })
     }
 }
 
 impl Bytes {
-    fn create(path: &Path, encoding: Encoding) -> io::Result<Self> {
+    fn create(path: &Path, encoding: Encoding, schema: &Value) -> io::Result<Self> {
         let file = BufWriter::new(File::create_new(path)?);
         match encoding {
             Encoding::Jsonl => Ok(Self::Plain(file)),
             Encoding::JsonlGzip => Ok(Self::Gzip(Box::new(GzEncoder::new(file, Compression::fast())))),
-            Encoding::Parquet => {
+            #[cfg(feature = "parquet")]
+            Encoding::Parquet | Encoding::ParquetGzip => {
+                let gzip = encoding == Encoding::ParquetGzip;
+                Ok(Self::Parquet(Box::new(ParquetWriter::new(file, schema, gzip)?)))
+            }
+            #[cfg(not(feature = "parquet"))]
+            Encoding::Parquet | Encoding::ParquetGzip => {
+                let _ = schema;
                 Err(io::Error::new(io::ErrorKind::Unsupported, crate::protocol::batch::NO_PARQUET))
             }
         }
@@ -173,6 +199,8 @@ impl Bytes {
         let file = match self {
             Self::Plain(file) => file,
             Self::Gzip(file) => file.finish()?,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(file) => file.finish()?,
         };
         file.into_inner().map_err(io::IntoInnerError::into_error)
     }
@@ -194,6 +222,9 @@ impl<W: Write + Send> Edge for BatchWriter<W> {
         keys: &[String],
         cursor: &[String],
     ) -> Result<(), WriteError> {
+        // Rows so far are under the SCHEMA before.
+        self.announce_of(stream)?;
+        self.schemas.insert(stream.to_owned(), schema.clone());
         self.messages.schema(stream, schema, keys, cursor)
     }
 
@@ -214,10 +245,7 @@ impl<W: Write + Send> Edge for BatchWriter<W> {
     }
 
     fn ended(&mut self, stream: &str, _: End<'_>, _: &State) -> Result<(), WriteError> {
-        match self.open.iter().position(|file| file.stream == stream) {
-            Some(place) => self.announce(place),
-            None => Ok(()),
-        }
+        self.announce_of(stream)
     }
 
     fn finish(&mut self, _: &State) -> Result<(), WriteError> {

@@ -132,7 +132,8 @@ impl BatchEncoding {
     /// As the message names it.
     pub fn encoding(self) -> Encoding {
         match (self.format, self.compression) {
-            (BatchFormat::Parquet, _) => Encoding::Parquet,
+            (BatchFormat::Parquet, Some(BatchCompression::None)) => Encoding::Parquet,
+            (BatchFormat::Parquet, _) => Encoding::ParquetGzip,
             (BatchFormat::Jsonl, Some(BatchCompression::None)) => Encoding::Jsonl,
             (BatchFormat::Jsonl, _) => Encoding::JsonlGzip,
         }

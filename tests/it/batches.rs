@@ -189,6 +189,36 @@ fn the_target_takes_the_files_of_the_tap() {
     assert_eq!(values(&sink), values(&source));
 }
 
+/// Out of one organisation and into another, in columns.
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_files_hold_the_same_rows() {
+    let context = TestContext::new(&[("Everything", 60), ("Deals", 120)]);
+    context.catalog(&["Everything", "Deals"]);
+    let plain = good(&context, context.tap().args(["--catalog", "catalog.json"]));
+    for compression in ["gzip", "none"] {
+        let encoding = json!({"format": "parquet", "compression": compression});
+        let config = settings(&context, &encoding, &json!({"batch_config": {"batch_size": 50}}));
+        let output = good(&context, context.tap_with(&config).args(["--catalog", "catalog.json"]));
+        let messages = messages(&output.stdout);
+        for stream in ["Everything", "Deals"] {
+            let mut rows = Vec::new();
+            for message in messages.iter().filter(|m| m["type"] == "BATCH" && m["stream"] == stream) {
+                assert_eq!(message["encoding"], encoding);
+                let path = path_of(&message["manifest"][0]);
+                let file = fs::File::open(path).expect("the file is there");
+                let lines = zoho_crm_connector::protocol::parquet::lines(file).expect("parquet");
+                let lines = std::io::BufRead::lines(lines).map(|line| line.expect("a row"));
+                rows.extend(lines.map(|line| serde_json::from_str::<Value>(&line).expect("JSON")));
+            }
+            let wanted = records(&plain.stdout, stream);
+            let wanted: Vec<Value> =
+                wanted.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect();
+            assert_eq!(rows, wanted, "{stream}, {compression}");
+        }
+    }
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let context = TestContext::new(&[]);

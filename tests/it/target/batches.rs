@@ -240,6 +240,41 @@ async fn what_cannot_be_read_is_said() {
     assert!(text.starts_with(&format!("line 1 of `{}`: RECORD of stream", path.display())), "{text}");
 }
 
+#[cfg(feature = "parquet")]
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_files_are_read_and_their_damage_is_noticed() {
+    use zoho_crm_connector::protocol::parquet::ParquetWriter;
+    let bed = tasks_bed().await;
+    let path = bed.folder.path().join("rows.parquet");
+    let described = json!({"properties": {"Subject": {"type": "string"}}});
+    let out = std::io::BufWriter::new(fs::File::create(&path).expect("writes"));
+    let mut writer = ParquetWriter::new(out, &described, true).expect("begins");
+    writer.write(&lines(&tasks(0..20))).expect("writes");
+    writer.finish().expect("ends").into_inner().expect("is on the disk");
+    let head = schema("tasks", &[], &["Subject"]);
+    let input = head.clone() + &batch("tasks", json!({"format": "parquet"}), &[&path]) + &state(1);
+    let whole = fs::read(&path).expect("reads");
+    fs::write(&path, &whole[..whole.len() - 5]).expect("writes");
+    let (ended, states) = bed.run(input.clone()).await;
+    let error = ended.expect_err("damaged");
+    assert!(error.to_string().contains("rows.parquet") && states.is_empty(), "{error}");
+    fs::write(&path, &whole).expect("writes");
+    let (_, states, results) = bed.written(input).await;
+    assert_eq!((states.len(), results[19]["file_line"].as_u64()), (1, Some(20)));
+    assert_eq!(bed.rows("Tasks", "Subject").await.len(), 20);
+}
+
+#[cfg(not(feature = "parquet"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_without_parquet_says_what_it_lacks() {
+    let bed = tasks_bed().await;
+    let path = file(&bed, "rows.parquet", b"PAR1 and so on");
+    let input = schema("tasks", &[], &["Subject"]) + &batch("tasks", json!({"format": "parquet"}), &[&path]);
+    let (ended, _) = bed.run(input).await;
+    let text = ended.expect_err("no parquet").to_string();
+    assert!(text.contains("--features parquet"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_files_carry_the_version_of_their_batch() {
     let config = json!({"max_delete_percent": 100, "streams": {"people": {"module": "Contacts",
