@@ -137,20 +137,12 @@ fn decoded(path: &str) -> Option<PathBuf> {
 }
 
 /// The `file://` address of a path, which is absolute.
+///
+/// As it is, but for what ends a path in an address: targets of the Meltano SDK (0.54) take what follows `file://`
+/// for the path without decoding it, so an encoded space would not be found.
 pub fn address_of(path: &Path) -> String {
-    use std::fmt::Write;
-    let mut address = "file://".to_owned();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
-                address.push(char::from(*byte));
-            }
-            _ => {
-                let _ = write!(address, "%{byte:02X}");
-            }
-        }
-    }
-    address
+    let path = path.to_string_lossy();
+    format!("file://{}", path.replace('%', "%25").replace('?', "%3F").replace('#', "%23"))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ from emulator import binary, emulator, zgid
 from environment import HERE, Missing, python, virtual_environment
 from meltano import meltano
 from northwind import northwind
+from sdk_suite import sdk_suite
 from sigterm import sigterm
 from warehouses import warehouses
 
@@ -31,6 +32,7 @@ def sdk(program: Path) -> None:
 STEPS = {
     "sdk": sdk,
     "check-tap": check_tap,
+    "sdk-suite": sdk_suite,
     "meltano": meltano,
     "sigterm": sigterm,
     "northwind": northwind,

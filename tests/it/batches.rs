@@ -32,7 +32,7 @@ fn settings(context: &TestContext, encoding: &Value, more: &Value) -> PathBuf {
 
 fn path_of(address: &Value) -> PathBuf {
     let path = address.as_str().and_then(|address| address.strip_prefix("file://")).expect("a file");
-    PathBuf::from(path.replace("%20", " "))
+    PathBuf::from(path)
 }
 
 /// The rows of the files that a message names, as they stand there.
