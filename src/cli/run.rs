@@ -98,6 +98,7 @@ where
     F: FnOnce(Screen, CancellationToken) -> J,
     J: Future<Output = Result<(), Error>> + Send + 'static,
 {
+    take_small_pages();
     let screen = Screen::new(choice);
     logging::init(choice, &screen);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -121,6 +122,13 @@ where
         Some(signal) => die(signal),
         None => status,
     }
+}
+
+/// Keeps memory in pages of the usual size: of huge ones, which the allocator asks for, every thread would hold
+/// some megabytes that it never uses. Measured: half of the tap's memory, a sixth of the target's.
+fn take_small_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// How a job ended, and the signal that came meanwhile.
