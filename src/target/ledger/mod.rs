@@ -303,4 +303,16 @@ PRAGMA user_version = 2;
         assert_eq!(db.query_row(columns, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
         assert_eq!(db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 2);
     }
+
+    #[test]
+    fn the_name_of_a_forgotten_run_is_not_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let begin = || ledger.begin_run("org", "", "same second", 3).unwrap();
+        let first = begin();
+        ledger.forget_run(first.run).unwrap();
+        let second = begin();
+        assert!(first.fresh && second.fresh && !second.unclean);
+        assert_ne!(ledger.run_name(first.run).unwrap(), ledger.run_name(second.run).unwrap());
+    }
 }

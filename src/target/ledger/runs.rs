@@ -81,7 +81,7 @@ impl Ledger {
                 // Only a run that looks rows up pays for the index.
                 tx.execute_batch("CREATE INDEX rows_by_key ON rows (lane, key, hash)")?;
             }
-            let fresh: bool = tx.query_row("SELECT count(*) = 0 FROM runs", [], |row| row.get(0))?;
+            let fresh: bool = tx.query_row("SELECT count(*) = 0 FROM runs WHERE org <> ''", [], |row| row.get(0))?;
             tx.execute("INSERT INTO runs (org, source, name) VALUES (?1, ?2, ?3)", [org, source, name])?;
             Ok(RunStart { run: tx.last_insert_rowid(), fresh, unclean })
         })
@@ -102,7 +102,10 @@ impl Ledger {
     /// When SQLite fails.
     pub fn forget_run(&self, run: i64) -> Result<()> {
         self.transact(|tx| {
-            tx.execute("DELETE FROM runs WHERE run = ?1", [run])?;
+            // Its number stays taken, or a run that begins in the same second would have the name of this one
+            // and write over its results.
+            tx.execute("DELETE FROM runs WHERE org = ''", [])?;
+            tx.execute("UPDATE runs SET org = '' WHERE run = ?1", [run])?;
             tx.execute("DELETE FROM states WHERE run = ?1", [run])?;
             Ok(())
         })
