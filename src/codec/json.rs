@@ -7,6 +7,7 @@
 use super::bytes::quote_or_backslash;
 
 /// The members of an object in their order: the key, still escaped, and the text of the value.
+#[derive(Debug, Clone)]
 pub struct Members<'a> {
     text: &'a str,
     at: usize,
@@ -90,7 +91,7 @@ fn inside(text: &str, open: u8) -> usize {
 }
 
 #[inline]
-fn spaces(bytes: &[u8], at: usize) -> usize {
+pub(super) fn spaces(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
 }

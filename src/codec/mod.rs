@@ -5,9 +5,11 @@
 pub mod archive;
 pub mod archive_write;
 mod bytes;
+pub mod cursor;
 pub mod decode;
 pub mod encode;
 pub mod encode_csv;
+pub mod encode_text;
 pub mod fingerprint;
 pub mod guard;
 pub mod json;

@@ -3,11 +3,12 @@
 //! An object names properties and what each has to be, all of them; a list of objects is met when one of
 //! them is. Values are compared as they stand in the record, numbers by value.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::config::{ConfigError, child};
 use super::mapping::StreamShape;
 use super::path::Path;
+use super::record::Record;
 use crate::codec::value::plain_decimal;
 use crate::diagnostic::similar;
 
@@ -65,18 +66,19 @@ impl Condition {
     }
 
     /// Whether a record meets it.
-    pub fn is_met(&self, record: &Map<String, Value>) -> bool {
+    pub fn is_met(&self, record: &Record<'_>) -> bool {
         self.any.is_empty() || self.any.iter().any(|all| all.iter().all(|test| test.is_met(record)))
     }
 }
 
 impl Test {
-    fn is_met(&self, record: &Map<String, Value>) -> bool {
-        let value = self.path.get(record).unwrap_or(&Value::Null);
+    fn is_met(&self, record: &Record<'_>) -> bool {
+        let json = record.at(&self.path);
+        let value: Value = json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
         match &self.check {
-            Check::OneOf(values) => values.iter().any(|one| same(one, value)),
-            Check::NoneOf(values) => !values.iter().any(|one| same(one, value)),
-            Check::Empty(empty) => is_empty(value) == *empty,
+            Check::OneOf(values) => values.iter().any(|one| same(one, &value)),
+            Check::NoneOf(values) => !values.iter().any(|one| same(one, &value)),
+            Check::Empty(empty) => is_empty(&value) == *empty,
         }
     }
 }
@@ -146,7 +148,7 @@ mod tests {
     use serde_json::json;
 
     fn met(when: Value, record: &Value) -> bool {
-        Condition::read(Some(&when), "/when").unwrap().is_met(record.as_object().unwrap())
+        Condition::read(Some(&when), "/when").unwrap().is_met(&Record::from(record.as_object().unwrap()))
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::batch::{Entry, OpenBatch, SpoolReader, Step};
+use super::batch::{Entry, OpenBatch, Step};
 use super::conduct::{DeletedRows, MirrorScope};
 use super::config::Operation;
 use super::error::Error;
@@ -24,6 +24,7 @@ use super::mapping::{Column, Route, Source};
 use super::outcome::{Action, Outcome};
 use super::pipeline::Pipeline;
 use super::preflight::hash;
+use super::record::Record;
 use crate::codec::encode::{Kind, push_string, scalar};
 use crate::zoho::api::coql::MAX_LIMIT;
 use crate::zoho::types::Field;
@@ -103,10 +104,10 @@ impl Versions {
 }
 
 /// Whether a record is marked as deleted at its source.
-pub fn is_marked(record: &Value) -> bool {
+pub fn is_marked(record: &Record<'_>) -> bool {
     [DELETED_PROPERTY, "_ab_cdc_deleted_at"]
         .iter()
-        .any(|mark| record.get(mark).is_some_and(|value| !value.is_null()))
+        .any(|mark| record.get(mark).is_some_and(|value| value != "null"))
 }
 
 impl Route {
@@ -131,7 +132,7 @@ impl Route {
     }
 
     /// What happens to a record that is marked as deleted; `None` where it is like any other.
-    pub fn on_deleted(&self, record: &Value) -> Option<DeletedRows> {
+    pub fn on_deleted(&self, record: &Record<'_>) -> Option<DeletedRows> {
         if self.operation == Operation::Delete {
             return Some(DeletedRows::Delete);
         }
@@ -189,11 +190,9 @@ impl<W: Write> Pipeline<W> {
         while let Some((lane, held)) = self.deletes.lanes.pop_first() {
             self.deletes_under_way = Some(held.spool.first_line);
             let Held { route, spool, brought_back, .. } = held;
-            let closed = spool.close()?;
-            let mut reader = SpoolReader::open(&closed.spool)?;
-            reader.each(|_, _| Ok::<(), std::io::Error>(()))?;
+            let mut closed = spool.close()?;
             for number in 0..closed.entries {
-                let mut entry = reader.entry(number)?;
+                let mut entry = closed.reader.entry(number)?;
                 if brought_back.contains(&entry.line) {
                     entry.decide(Outcome {
                         message: Some("a later row of the same key brings the record back".to_owned()),

@@ -55,7 +55,7 @@ impl<W: Write> Pipeline<W> {
                 let record = row.parse_with(&name, |bytes| {
                     RecordMessage::bare(bytes, &message.stream, message.version)
                 })?;
-                self.take_record(Spot { line, place: self.lines }, &record).await?;
+                self.take_record(Spot { line, place: self.lines }, record.into()).await?;
             }
             self.release_states()?;
         }

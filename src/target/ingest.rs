@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::mapping::Route;
+use super::record::{Keys, Record};
+use super::shape::Shape;
 use crate::protocol::message::{SchemaMessage, shorten};
 
 /// A stream that has announced itself.
@@ -19,6 +21,10 @@ pub struct Stream {
     schema: String,
     /// None where records are not held against the SCHEMA.
     validator: Option<Validator>,
+    /// What can be said of a record without a tree of it.
+    shape: Option<Shape>,
+    /// Keys of the last record.
+    pub keys: Keys,
     /// Names of its properties.
     pub properties: Vec<String>,
     /// Names of its key properties.
@@ -61,6 +67,8 @@ impl Stream {
         Ok(Self {
             schema: message.schema.get().to_owned(),
             validator: Some(validator),
+            shape: Shape::of(&schema),
+            keys: Keys::default(),
             properties,
             key_properties: message.key_properties.clone(),
             routes: Vec::new(),
@@ -73,6 +81,8 @@ impl Stream {
         Self {
             schema: schema.to_string(),
             validator: None,
+            shape: None,
+            keys: Keys::default(),
             properties: properties.map(|(name, _)| name.clone()).collect(),
             key_properties,
             routes: Vec::new(),
@@ -93,12 +103,12 @@ impl Stream {
     ///
     /// # Errors
     /// What is wrong, in words that follow "line 17 of stdin: ".
-    pub fn check(&self, name: &str, record: &Value) -> Result<(), String> {
+    pub fn check(&self, name: &str, record: &Record<'_>) -> Result<(), String> {
         let Some(validator) = &self.validator else { return Ok(()) };
         for key in &self.key_properties {
             match record.get(key) {
                 None => return Err(format!("RECORD of stream \"{name}\" lacks its key property \"{key}\"")),
-                Some(Value::Null) => {
+                Some("null") => {
                     return Err(format!(
                         "RECORD of stream \"{name}\" has null for its key property \"{key}\""
                     ));
@@ -106,10 +116,14 @@ impl Stream {
                 Some(_) => {}
             }
         }
-        if validator.is_valid(record) {
+        if self.shape.as_ref().is_some_and(|shape| shape.fits(record.members())) {
             return Ok(());
         }
-        let Some(error) = validator.iter_errors(record).next() else { return Ok(()) };
+        let record = Value::Object(record.tree());
+        if validator.is_valid(&record) {
+            return Ok(());
+        }
+        let Some(error) = validator.iter_errors(&record).next() else { return Ok(()) };
         Err(describe(name, &error))
     }
 }
@@ -165,6 +179,11 @@ impl Streams {
         self.by_name.get(name)
     }
 
+    /// A stream by name, to be changed.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Stream> {
+        self.by_name.get_mut(name)
+    }
+
     /// Adds a stream or replaces its SCHEMA.
     pub fn put(&mut self, name: String, stream: Stream) {
         self.by_name.insert(name, stream);
@@ -186,14 +205,6 @@ impl Streams {
     }
 }
 
-/// A record as an object.
-///
-/// # Errors
-/// When the text is no JSON object; the reader has seen to it that it starts like one.
-pub fn object(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str::<Map<String, Value>>(text).map(Value::Object)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +220,7 @@ mod tests {
         let line = r#"{"type":"SCHEMA","stream":"c","key_properties":["id"],"schema":{"type":"object","required":["id"],
             "properties":{"id":{"type":"string"},"amount":{"type":["null","number"],"format":"whatever"},"tags":{"maxItems":1}}}}"#;
         let stream = stream(&line.replace('\n', " ")).unwrap();
-        let check = |text: &str| stream.check("c", &object(text).unwrap());
+        let check = |text: &str| stream.check("c", &Record::parse(text).unwrap());
         assert_eq!(check(r#"{"id":"1","amount":1.50,"more":true}"#), Ok(()));
         assert_eq!(
             check(r#"{"id":"1","amount":"12,50"}"#).unwrap_err(),

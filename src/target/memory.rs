@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::batch::{Entry, SpoolReader};
+use super::batch::Entry;
 use super::config::Nulls;
 use super::config::Operation;
 use super::error::Error;
@@ -16,6 +16,7 @@ use super::mapping::{Column, Route};
 use super::outcome::{Action, Outcome};
 use super::plan::{self, planned_call};
 use super::preflight::Row;
+use super::spool::SpoolReader;
 use super::write::Writer;
 use crate::codec::fingerprint::fingerprint;
 
@@ -214,6 +215,7 @@ fn seen(entry: Entry, route: &Route, outcome: &Outcome) -> Result<Option<Seen>, 
 mod tests {
     use super::*;
     use crate::target::conduct::Conduct;
+    use crate::target::record::Record;
     use serde_json::json;
 
     #[test]
@@ -226,7 +228,7 @@ mod tests {
         };
         let row = |phone: &str| {
             let record = json!({"email": "a@x", "last_name": "A", "phone": phone});
-            route.map(record.as_object().unwrap()).unwrap()
+            route.map(&Record::parse(&record.to_string()).unwrap()).unwrap()
         };
         let (old, new) = (row("1"), row("2"));
         let accepted = Seen {

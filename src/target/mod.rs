@@ -43,6 +43,7 @@ mod pipeline;
 pub mod plan;
 pub mod platform;
 pub mod preflight;
+pub mod record;
 mod records;
 pub mod rehearsal;
 mod relations;
@@ -52,6 +53,8 @@ pub mod report;
 mod resolve;
 pub mod route;
 mod second;
+mod shape;
+mod spool;
 pub mod state;
 pub mod summary;
 #[cfg(test)]
@@ -165,6 +168,7 @@ pub async fn run(
         creating: Arc::default(),
         dry_run: start.dry_run,
         upload_speed: Arc::new(u64::MAX.into()),
+        buffers: Arc::default(),
     };
     let mut pipeline = pipeline(writer, reporter, began, run_name, output);
     pipeline.source = start.source;
@@ -243,7 +247,7 @@ impl<W: Write> Pipeline<W> {
             );
             let run = self.writer.ledger.run_name(batch.run)?;
             match self.writer.recover(batch).await {
-                Ok(written) => self.settle(&written, Some(&run))?,
+                Ok(mut written) => self.settle(&mut written, Some(&run))?,
                 Err(error @ Error::InDoubt { .. }) => doubt = Some(doubt.unwrap_or(error)),
                 Err(error) => return Err(error),
             }

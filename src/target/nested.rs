@@ -16,6 +16,7 @@ use super::metadata::{Metadata, ModuleMeta};
 use super::outcome::Outcome;
 use super::path::Path;
 use super::preflight::append;
+use super::record::Record;
 use super::route::{Column, Rows};
 use crate::codec::value::plain_decimal;
 use crate::zoho::types::{DataType, Field};
@@ -127,7 +128,7 @@ impl Rows {
                 }
             };
             body.push_str(if place > 0 { "," } else { "" });
-            self.write_item(item, body).map_err(|outcome| numbered(outcome, place, field))?;
+            self.write_item(&Record::from(item), body).map_err(|outcome| numbered(outcome, place, field))?;
         }
         body.push(']');
         Ok(())
@@ -137,11 +138,7 @@ impl Rows {
     ///
     /// # Errors
     /// The outcome of a row that Zoho would not take.
-    pub(super) fn write_item(
-        &self,
-        item: &Map<String, Value>,
-        body: &mut String,
-    ) -> Result<(), Box<Outcome>> {
+    pub(super) fn write_item(&self, item: &Record<'_>, body: &mut String) -> Result<(), Box<Outcome>> {
         let mut members = String::new();
         for column in &self.columns {
             append(column, item, &mut members)?;

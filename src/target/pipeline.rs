@@ -10,7 +10,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -21,18 +20,19 @@ use super::conduct::DeletedRows;
 use super::deletes::Deletes;
 use super::error::{Before, Error};
 use super::family::Family;
-use super::ingest::{self, Streams};
+use super::ingest::Streams;
 use super::mapping::Route;
 use super::memory::{Judged, Memory};
 use super::metadata::Metadata;
 use super::outcome::Outcome;
 use super::platform::Platform;
+use super::record::{Record, RecordLine};
 use super::replay::{Change, Replays, Verdict};
 use super::report::{self, Reporter};
 use super::state::StateGate;
 use super::waiting::Parked;
 use super::write::{Writer, Written};
-use crate::protocol::message::{Message, RecordMessage};
+use crate::protocol::message::Message;
 use crate::protocol::reader::{self, Chunk, Line};
 
 /// How long calls in the air are waited for when the run is told to stop.
@@ -163,7 +163,10 @@ impl<W: Write> Pipeline<W> {
         let at = Spot { line: line.position.line, place: self.lines };
         let place = at.place;
         let message = match &self.platform {
-            None => line.parse(&self.input_name)?,
+            None => match RecordLine::read(line.bytes) {
+                Some(row) => return self.take_record(at, row).await,
+                None => line.parse(&self.input_name)?,
+            },
             Some(platform) => {
                 let parsed = line.parse_with(&self.input_name, |bytes| platform.inbound.parse(bytes))?;
                 let Some(message) = parsed else { return Ok(()) };
@@ -171,7 +174,7 @@ impl<W: Write> Pipeline<W> {
             }
         };
         match message {
-            Message::Record(message) => self.take_record(at, &message).await,
+            Message::Record(message) => self.take_record(at, message.into()).await,
             Message::State(value) => {
                 if let Some(platform) = &mut self.platform {
                     platform.seal(value.get(), place);
@@ -202,25 +205,23 @@ impl<W: Write> Pipeline<W> {
         self.file_name.as_ref().unwrap_or(&self.input_name).clone()
     }
 
-    pub(super) async fn take_record(&mut self, at: Spot, message: &RecordMessage<'_>) -> Result<(), Error> {
-        let Some(stream) = self.streams.get(&message.stream) else {
+    pub(super) async fn take_record(&mut self, at: Spot, row: RecordLine<'_>) -> Result<(), Error> {
+        let (name, version) = (row.stream.clone(), row.version);
+        let Some(stream) = self.streams.get_mut(&name) else {
             let lacks =
                 if self.platform.is_some() { "is not in the catalog" } else { "comes before its SCHEMA" };
-            return Err(self.order(
-                at.line,
-                format!("RECORD of stream \"{}\" {lacks}", message.stream),
-                None,
-            ));
+            return Err(self.order(at.line, format!("RECORD of stream \"{name}\" {lacks}"), None));
         };
-        let text = message.record.get();
-        let wrong =
-            |what: String| Error::Record { input: self.reading_name(), line: at.line, what, before: None };
-        let mut record =
-            ingest::object(text).map_err(|error| wrong(format!("the record cannot be read: {error}")))?;
-        stream.check(&message.stream, &record).map_err(wrong)?;
+        let input = || self.file_name.as_ref().unwrap_or(&self.input_name).clone();
+        let wrong = |what: String| Error::Record { input: input(), line: at.line, what, before: None };
+        let unread = |error| wrong(format!("the record cannot be read: {error}"));
+        let mut record = row.record(&mut stream.keys).map_err(unread)?;
+        stream.check(&name, &record).map_err(wrong)?;
         let mut routes = stream.routes.clone();
-        let keyed = self.platform.as_mut().and_then(|platform| platform.take(&message.stream, &mut record));
-        let text = keyed.as_deref().unwrap_or(text);
+        let keyed = self.platform.as_mut().and_then(|platform| platform.take(&name, &record));
+        if let Some(text) = &keyed {
+            record = Record::parse(text).map_err(unread)?;
+        }
         // A row that one module rejected goes to that module again, not to the others.
         if let Some(module) = report::rejected_by(&record) {
             routes.retain(|(route, _)| route.module == module);
@@ -230,15 +231,17 @@ impl<W: Write> Pipeline<W> {
             return Ok(());
         }
         for (route, lane) in routes {
-            let row = Incoming { line: at.place, record: &record, text, version: message.version };
-            self.take_row(route, lane, row).await?;
+            let row = Incoming { line: at.place, record: &record, version };
+            if let Some(entry) = self.take_row(&route, lane, row)? {
+                self.push(route, lane, entry).await?;
+            }
         }
         self.last_row = at.place;
         Ok(())
     }
 
-    /// One record on its way to one module.
-    async fn take_row(&mut self, route: Arc<Route>, lane: i64, row: Incoming<'_>) -> Result<(), Error> {
+    /// One record on its way to one module; none if it waits until the others are written.
+    fn take_row(&mut self, route: &Arc<Route>, lane: i64, row: Incoming<'_>) -> Result<Option<Entry>, Error> {
         if route.mirror {
             self.deletes.saw(lane, row.line, row.version);
         }
@@ -246,26 +249,26 @@ impl<W: Write> Pipeline<W> {
             Some(DeletedRows::Delete) => {
                 let deleting = Arc::new(route.deleting());
                 let entry = self.entry(&deleting, lane, row)?;
-                self.hold_delete(lane, &deleting, &entry)
+                self.hold_delete(lane, &deleting, &entry)?;
+                Ok(None)
             }
             Some(_) => {
-                let mut entry = self.entry(&route, lane, row)?;
+                let mut entry = self.entry(route, lane, row)?;
                 entry.decide(Outcome::left_deleted());
-                self.push(route, lane, entry).await
+                Ok(Some(entry))
             }
             None => {
-                let entry = self.entry(&route, lane, row)?;
+                let entry = self.entry(route, lane, row)?;
                 self.deletes.bring_back(lane, entry.key);
-                self.push(route, lane, entry).await
+                Ok(Some(entry))
             }
         }
     }
 
     /// Maps, checks and compares a record: the row as it joins its batch.
     fn entry(&mut self, route: &Arc<Route>, lane: i64, incoming: Incoming<'_>) -> Result<Entry, Error> {
-        let Incoming { line, record, text, version } = incoming;
-        let record = record.as_object().ok_or_else(|| Error::Internal("a record is an object".to_owned()))?;
-        let record_text = text.to_owned();
+        let Incoming { line, record, version } = incoming;
+        let record_text = record.text().to_owned();
         let row = match route.map(record) {
             Ok(row) => row,
             Err(refused) => {
@@ -276,24 +279,24 @@ impl<W: Write> Pipeline<W> {
                     unchanged: Vec::new(),
                     hash: 0,
                     match_key: None,
-                    step: Step::Decided(refused.outcome),
+                    step: Step::Decided(Box::new(refused.outcome)),
                     identifier: refused.identifier,
                     body: String::new(),
                     record: record_text,
                 });
             }
         };
-        let record_id = report::written_as(incoming.record).map(str::to_owned);
+        let record_id = report::written_as(record);
         let mut step = match self.replays.judge(lane, line, route, &row)? {
             Verdict::Send => record_id.map_or(Step::Send, |id| Step::Change(Change::ById(id))),
             Verdict::Change(change) => Step::Change(change),
-            Verdict::Replayed(outcome) => Step::Decided(outcome),
+            Verdict::Replayed(outcome) => Step::Decided(Box::new(outcome)),
         };
         let mut unchanged = Vec::new();
         if route.remembers() && step == Step::Send {
             match self.memory.judge(lane, self.writer.memory_lane(route)?, route, &row)? {
                 Judged::New => {}
-                Judged::Unchanged(outcome) => step = Step::Decided(outcome),
+                Judged::Unchanged(outcome) => step = Step::Decided(Box::new(outcome)),
                 Judged::Partly(places) => unchanged = places,
             }
         }
@@ -403,7 +406,6 @@ pub(super) struct Spot {
 #[derive(Clone, Copy)]
 struct Incoming<'a> {
     line: u64,
-    record: &'a Value,
-    text: &'a str,
+    record: &'a Record<'a>,
     version: Option<i64>,
 }

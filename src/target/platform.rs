@@ -15,6 +15,7 @@ use super::config::{ConfigError, FieldRule, Operation, StreamTarget, TargetConfi
 use super::error::Error;
 use super::ingest::Stream;
 use super::pipeline::Pipeline;
+use super::record::Record;
 use crate::protocol::airbyte::catalog::Configured;
 use crate::protocol::airbyte::input::{Inbound, given_back};
 
@@ -54,10 +55,11 @@ impl Platform {
     }
 
     /// Counts a row of a stream and gives it its key, if it gets one: then its text changes.
-    pub(super) fn take(&mut self, stream: &str, record: &mut Value) -> Option<String> {
+    pub(super) fn take(&mut self, stream: &str, record: &Record<'_>) -> Option<String> {
         self.counts.entry(stream.to_owned()).or_default().entry(OPEN).or_default().rows += 1;
         let field = self.row_keys.get(stream)?;
-        record[field] = row_key(stream, record).into();
+        let mut record = Value::Object(record.tree());
+        record[field] = row_key(stream, &record).into();
         Some(record.to_string())
     }
 
@@ -271,10 +273,10 @@ mod tests {
         let state = |name: &str| json!({"stream": {"stream_descriptor": {"name": name}}}).to_string();
         let mut platform = Platform::default();
         for stream in ["a", "a", "b"] {
-            platform.take(stream, &mut json!({}));
+            platform.take(stream, &Record::parse("{}").expect("an object"));
         }
         platform.seal(&state("a"), 4);
-        platform.take("a", &mut json!({}));
+        platform.take("a", &Record::parse("{}").expect("an object"));
         assert!(!platform.is_covered());
         platform.seal(&state("a"), 6);
         platform.refuse("a", 2);

@@ -3,13 +3,17 @@
 //! Only what Zoho is known to refuse is refused here: a missing mandatory value of a new record, a value
 //! that the field cannot hold (`check`). What Zoho may take is left to Zoho.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::config::{Nulls, Operation};
 use super::mapping::{Column, Route, Source};
 use super::outcome::{Action, Outcome};
-use crate::codec::encode::{Kind, push_string, scalar};
+use super::record::Record;
+use crate::codec::encode::{Kind, push_string};
+use crate::codec::encode_text::{canonical, scalar_text};
 
 /// A record as it will be sent to one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +55,7 @@ impl Route {
     ///
     /// # Errors
     /// [`Refused`] with the outcome of a row that Zoho would not take, or that is not for this module.
-    pub fn map(&self, record: &Map<String, Value>) -> Result<Row, Box<Refused>> {
+    pub fn map(&self, record: &Record<'_>) -> Result<Row, Box<Refused>> {
         let identifier = self.identifier(record);
         let refuse = |outcome: Box<Outcome>| {
             let key = (!self.key_properties.is_empty()).then(|| hash(&self.key_text(record)));
@@ -67,7 +71,7 @@ impl Route {
                 },
             }));
         }
-        let mut body = String::with_capacity(256);
+        let mut body = String::with_capacity(record.text().len() + 256);
         for column in &self.columns {
             append(column, record, &mut body).map_err(refuse)?;
         }
@@ -83,16 +87,18 @@ impl Route {
     }
 
     /// A new record needs its mandatory fields; whether an upsert makes a new one is Zoho's to say.
-    fn check_mandatory(&self, record: &Map<String, Value>) -> Result<(), Box<Outcome>> {
+    fn check_mandatory(&self, record: &Record<'_>) -> Result<(), Box<Outcome>> {
         if matches!(self.operation, Operation::Update | Operation::Delete) {
             return Ok(());
         }
         for column in self.columns.iter().filter(|column| column.mandatory) {
             let Source::Property(path) = &column.source else { continue };
-            let missing = match path.get(record) {
+            let missing = match record.at(path).as_deref() {
                 None => self.operation == Operation::Insert,
-                Some(Value::Null) => true,
-                Some(Value::String(text)) => text.trim().is_empty(),
+                Some("null") => true,
+                Some(json) if json.starts_with('"') => {
+                    scalar_text(json).is_some_and(|text| text.trim().is_empty())
+                }
                 Some(_) => false,
             };
             if missing {
@@ -106,17 +112,18 @@ impl Route {
         Ok(())
     }
 
-    fn match_key(&self, record: &Map<String, Value>) -> Result<Option<MatchKey>, Box<Outcome>> {
+    fn match_key(&self, record: &Record<'_>) -> Result<Option<MatchKey>, Box<Outcome>> {
         if self.match_on.is_empty() {
             return Ok(None);
         }
         let mut text = String::new();
         let mut found = false;
         for field in &self.match_on {
-            let value =
-                self.value_of(field, record).and_then(scalar).filter(|value| !value.trim().is_empty());
-            found |= value.is_some();
-            text.push_str(value.as_deref().map_or("", str::trim));
+            let json = self.value_of(field, record);
+            let value = json.as_deref().and_then(scalar_text);
+            let value = value.as_deref().map_or("", str::trim);
+            found |= !value.is_empty();
+            text.push_str(value);
             text.push('\0');
         }
         // An insert without a value for its match field still creates a record; the others match nothing.
@@ -135,33 +142,36 @@ impl Route {
         Ok(Some(MatchKey { exact, folded }))
     }
 
-    fn value_of<'a>(&self, field: &str, record: &'a Map<String, Value>) -> Option<&'a Value> {
+    fn value_of<'a>(&self, field: &str, record: &'a Record<'_>) -> Option<Cow<'a, str>> {
         match &self.columns.get(self.column(field)?)?.source {
-            Source::Property(path) => path.get(record),
+            Source::Property(path) => record.at(path),
             Source::Constant(_) | Source::Tag | Source::Record => None,
         }
     }
 
     /// The row's name in results: its match fields, else its key.
-    fn identifier(&self, record: &Map<String, Value>) -> String {
-        let mut names = Map::new();
+    fn identifier(&self, record: &Record<'_>) -> String {
+        let mut names = String::new();
         for field in &self.match_on {
-            if let Some(value) = self.value_of(field, record) {
-                names.insert(field.clone(), value.clone());
+            if let Some(json) = self.value_of(field, record) {
+                open_member(field, &mut names);
+                names.push_str(&canonical(&json));
             }
         }
         if names.is_empty() {
             for property in &self.key_properties {
-                names.insert(property.clone(), record.get(property).cloned().unwrap_or_default());
+                open_member(property, &mut names);
+                names.push_str(&canonical(record.get(property).unwrap_or("null")));
             }
         }
-        Value::Object(names).to_string()
+        names.push_str(if names.is_empty() { "{}" } else { "}" });
+        names
     }
 
-    fn key_text(&self, record: &Map<String, Value>) -> String {
+    fn key_text(&self, record: &Record<'_>) -> String {
         let mut text = String::new();
         for property in &self.key_properties {
-            text.push_str(&record.get(property).map(Value::to_string).unwrap_or_default());
+            text.push_str(&record.get(property).map(canonical).unwrap_or_default());
             text.push('\0');
         }
         text
@@ -172,46 +182,45 @@ impl Route {
 ///
 /// # Errors
 /// The outcome of a row that Zoho would not take.
-pub(super) fn append(
-    column: &Column,
-    record: &Map<String, Value>,
-    body: &mut String,
-) -> Result<(), Box<Outcome>> {
-    let value = match &column.source {
+pub(super) fn append(column: &Column, record: &Record<'_>, body: &mut String) -> Result<(), Box<Outcome>> {
+    let json = match &column.source {
         Source::Constant(json) => {
-            open_member(column, body);
+            open_member(&column.field, body);
             body.push_str(json);
             return Ok(());
         }
-        Source::Property(path) => path.get(record),
+        Source::Property(path) => record.at(path),
         // Known once the row is in a batch.
         Source::Tag => return Ok(()),
         Source::Record => return append_row(column, record, body),
     };
-    let Some(value) = value else { return Ok(()) };
-    if value.is_null() && (column.nulls != Nulls::Clear || column.rows.is_some()) {
+    let Some(json) = json else { return Ok(()) };
+    if json == "null" && (column.nulls != Nulls::Clear || column.rows.is_some()) {
         return Ok(());
     }
-    open_member(column, body);
-    if let (Some(users), Some(email)) = (&column.users, scalar(value).filter(|text| !text.is_empty())) {
+    open_member(&column.field, body);
+    if let Some(users) = &column.users
+        && let Some(email) = scalar_text(&json).filter(|text| !text.is_empty())
+    {
         return write_user(users.id(&email, &column.field)?, body);
     }
     if let Some(rows) = &column.rows {
-        return rows.write(value, &column.field, body);
+        let value = serde_json::from_str(&json).unwrap_or_default();
+        return rows.write(&value, &column.field, body);
     }
     let start = body.len();
     column
         .kind
-        .write_record(value, body)
+        .write_record_text(&json, body)
         .map_err(|mismatch| refusal("INVALID_DATA", Some(column.field.clone()), mismatch.to_string()))?;
     let passed = column.check.pass(&body[start..]);
     passed.map_err(|wrong| refusal("INVALID_DATA", Some(column.field.clone()), wrong))
 }
 
 /// Appends the record itself as the only row of a subform.
-fn append_row(column: &Column, record: &Map<String, Value>, body: &mut String) -> Result<(), Box<Outcome>> {
+fn append_row(column: &Column, record: &Record<'_>, body: &mut String) -> Result<(), Box<Outcome>> {
     let Some(rows) = &column.rows else { return Ok(()) };
-    open_member(column, body);
+    open_member(&column.field, body);
     body.push('[');
     rows.write_item(record, body)?;
     body.push(']');
@@ -228,9 +237,9 @@ fn refusal(code: &str, field: Option<String>, message: impl Into<String>) -> Box
     Box::new(Outcome::rejected(code, field, message))
 }
 
-fn open_member(column: &Column, body: &mut String) {
+fn open_member(name: &str, body: &mut String) {
     body.push(if body.is_empty() { '{' } else { ',' });
-    push_string(&column.field, body);
+    push_string(name, body);
     body.push(':');
 }
 
@@ -249,7 +258,9 @@ mod tests {
     use serde_json::json;
 
     fn map(route: &Route, record: Value) -> Result<Row, Box<Outcome>> {
-        route.map(record.as_object().expect("an object")).map_err(|refused| Box::new(refused.outcome))
+        let text = record.to_string();
+        let record = Record::parse(&text).expect("an object");
+        route.map(&record).map_err(|refused| Box::new(refused.outcome))
     }
 
     #[test]
