@@ -12,7 +12,6 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
-use super::batch::Parts;
 use super::config::Operation;
 use super::error::Error;
 use super::job::{ByEntry, Job, Laid, after_resend};
@@ -126,7 +125,8 @@ impl Job<'_> {
         let fields = columns.iter().map(|place| route.columns[*place].field.as_str());
         let header: Vec<&str> = by_id.then_some("id").into_iter().chain(fields).collect();
         let path = self.writer.folder.join(format!("{}-{}.zip", self.batch.id, call.number));
-        let mut file = CsvZipWriter::new(&path, &self.file_name(), &header, self.level());
+        let buffers = self.writer.buffers().take().unwrap_or_default();
+        let mut file = CsvZipWriter::new(&path, &self.file_name(), &header, self.level(), buffers);
         let mut identities = Vec::with_capacity(call.units.len());
         let mut not_in_csv = Vec::new();
         let mut cells = vec![String::new(); columns.len()];
@@ -135,8 +135,7 @@ impl Job<'_> {
         let mut reader = self.reader.lock().await;
         for (number, unit) in call.units.iter().enumerate() {
             if let ([number], true) = (unit.as_slice(), is_plain) {
-                let body = reader.parts(Parts::BODY, *number)?.body;
-                match write_plain(route, &columns, &body, file.csv())? {
+                match write_plain(route, &columns, reader.body(*number)?, file.csv())? {
                     Some(identity) => identities.push(identity),
                     None => not_in_csv.push(unit.clone()),
                 }
@@ -163,7 +162,9 @@ impl Job<'_> {
         drop(reader);
         // Deflating takes a while: the next batch fills meanwhile.
         let finished = tokio::task::spawn_blocking(move || file.finish()).await;
-        let bytes = finished.map_err(|error| Error::Internal(format!("the deflater stopped: {error}")))??;
+        let (bytes, buffers) =
+            finished.map_err(|error| Error::Internal(format!("the deflater stopped: {error}")))??;
+        *self.writer.buffers() = Some(buffers);
         Ok(Upload { path, bytes, columns, by_id, identities, not_in_csv })
     }
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::batch::{Parts, SpoolReader};
 use super::config::Operation;
 use super::error::Error;
 use super::job::{ByEntry, Job};
 use super::ledger::{Call, Ledger, Progress, Way};
 use super::mapping::{Route, Source};
 use super::outcome::{Action, Outcome};
+use super::spool::SpoolReader;
 use super::write::Effort;
 use crate::zoho;
 use crate::zoho::api::coql::MAX_LIMIT;
@@ -42,9 +42,9 @@ pub(super) fn first_places(
     let mut files = ledger.files_of(run).ok();
     let mut places = Vec::new();
     for unit in call.units.iter().take(LINES_NAMED) {
-        let Ok(entry) = reader.parts(Parts::HEAD, unit[0]) else { continue };
-        let found = files.as_mut().and_then(|files| files.at(entry.line).ok().flatten());
-        places.push(found.map_or((None, entry.line), |found| (Some(found.name.to_owned()), found.line)));
+        let Ok(head) = reader.head(unit[0]) else { continue };
+        let found = files.as_mut().and_then(|files| files.at(head.line).ok().flatten());
+        places.push(found.map_or((None, head.line), |found| (Some(found.name.to_owned()), found.line)));
     }
     places
 }
@@ -200,6 +200,6 @@ impl Job<'_> {
     /// Input line of the first row of each unit: the one in its mark.
     pub(super) async fn first_lines(&self, call: &Call) -> Result<Vec<u64>, Error> {
         let mut reader = self.reader.lock().await;
-        call.units.iter().map(|unit| Ok(reader.entry(unit[0])?.line)).collect()
+        call.units.iter().map(|unit| Ok(reader.head(unit[0])?.line)).collect()
     }
 }

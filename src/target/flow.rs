@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 
-use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
+use super::batch::{ClosedBatch, Entry, OpenBatch};
 use super::config::Duplicates;
 use super::error::Error;
 use super::mapping::Route;
@@ -21,12 +21,11 @@ impl<W: Write> Pipeline<W> {
     pub(super) async fn push(&mut self, route: Arc<Route>, lane: i64, mut entry: Entry) -> Result<(), Error> {
         let rejects = self.writer.config.duplicates == Duplicates::Reject && !route.is_of_subform();
         if rejects && self.open.get(&lane).is_some_and(|batch| batch.has_twin(&entry)) {
-            entry.step = Step::Decided(Outcome::rejected(
+            entry.decide(Outcome::rejected(
                 "DUPLICATE_DATA",
                 route.match_on.first().cloned(),
                 "a row before it in the batch has the same match value",
             ));
-            entry.body.clear();
         }
         if route.remembers() && entry.is_sent() {
             self.memory.begin(lane, entry.key);
@@ -157,7 +156,7 @@ impl<W: Write> Pipeline<W> {
     }
 
     /// Reports a written batch and forgets it.
-    pub(super) fn settle(&mut self, written: &Written, earlier: Option<&str>) -> Result<(), Error> {
+    pub(super) fn settle(&mut self, written: &mut Written, earlier: Option<&str>) -> Result<(), Error> {
         self.reporter.batch(written, earlier, &mut self.output)?;
         self.count_refused();
         // Told first, forgotten then: a kill in between tells twice, never not at all.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 
-use super::batch::{Entry, Parts, SpoolReader, Step};
+use super::batch::{Entry, Step};
 use super::config::Method;
 use super::error::Error;
 use super::ledger::{Call, Note, Progress, RowRecord, StoredBatch, Unit, Way};
@@ -22,6 +22,7 @@ use super::parents::Parents;
 use super::plan::{self, Members};
 use super::replay::Change;
 use super::second::{Patience, unset};
+use super::spool::{Head, SpoolReader};
 use super::write::{Effort, Told, Writer};
 
 /// Record calls of one batch that are open at the same time. Zoho's second pool, for calls of more than ten
@@ -214,12 +215,7 @@ impl Job<'_> {
             let later = self.left_for_later(call, place, &outcome).await?;
             let mut reader = self.reader.lock().await;
             for &number in unit {
-                rows.push(row_record(
-                    number,
-                    &reader.parts(Parts::HEAD, number)?,
-                    &outcome,
-                    !later.is_empty(),
-                ));
+                rows.push(row_record(number, reader.head(number)?, &outcome, !later.is_empty()));
             }
             if !later.is_empty() {
                 second.push((unit.clone(), Note { id: outcome.record_id, later, ..Note::default() }));
@@ -320,12 +316,12 @@ impl Job<'_> {
     }
 }
 
-fn row_record(number: u32, entry: &Entry, outcome: &Outcome, partly: bool) -> RowRecord {
-    let completes = match (&entry.key, &entry.step) {
+fn row_record(number: u32, head: &Head, outcome: &Outcome, partly: bool) -> RowRecord {
+    let completes = match (&head.key, &head.step) {
         (None, Step::Change(Change::ById(id))) => Some(id.clone()),
         _ => None,
     };
-    let (line, key, hash) = (entry.line, entry.key, entry.hash);
+    let (line, key, hash) = (head.line, head.key, head.hash);
     RowRecord { entry: number, line, key, hash, outcome: outcome.clone(), partly, completes }
 }
 

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::batch::SpoolReader;
 use super::doubt::first_places;
 use super::error::numbered;
 use super::ledger::{Call, Ledger, LedgerError, Progress, RowRecord, StoredBatch};
 use super::outcome::{Action, Outcome};
-use super::write::reader_of;
+use super::spool::SpoolReader;
 
 /// A batch that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +78,7 @@ fn doubts(ledger: &Ledger, batch: &StoredBatch, calls: &[Call]) -> Result<Vec<Do
     if open.is_empty() {
         return Ok(Vec::new());
     }
-    let mut reader = reader_of(batch).map_err(|source| unreadable(batch, source))?;
+    let mut reader = SpoolReader::open(&batch.spool).map_err(|source| unreadable(batch, source))?;
     let doubt = |call: &Call| Doubt {
         call: call.name(&batch.id),
         rows: call.rows(),

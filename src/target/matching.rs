@@ -5,6 +5,8 @@
 //! all of them have the same STATUS, without a record id; else nobody can tell them apart and they are
 //! `unknown`. Nothing is guessed. Follows the v8 page "Bulk Write, Download the result".
 
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
@@ -19,9 +21,18 @@ pub const IDENTIFYING_COLUMNS: usize = 3;
 /// One line of a result file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ResultLine {
-    status: String,
+    status: Cow<'static, str>,
     record_id: String,
     errors: String,
+}
+
+impl ResultLine {
+    fn of(status: &str, record_id: &str, errors: &str) -> Self {
+        let known =
+            ["ADDED", "UPDATED", "SKIPPED"].into_iter().find(|known| status.eq_ignore_ascii_case(known));
+        let status = known.map_or_else(|| Cow::Owned(status.to_uppercase()), Cow::Borrowed);
+        Self { status, record_id: record_id.to_owned(), errors: errors.to_owned() }
+    }
 }
 
 /// Finds the outcome of every row sent, in the order sent.
@@ -42,20 +53,18 @@ pub fn outcomes(
     let wanted: HashSet<u128> = sent.iter().map(|one| one.exact).collect();
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(result);
     let places = Places::of(reader.headers()?, columns);
-    for row in reader.records() {
-        let row = row?;
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row)? {
         let cell = |place: usize| row.get(place).unwrap_or_default();
-        let line = ResultLine {
-            status: cell(places.status).trim().to_uppercase(),
-            record_id: cell(places.record_id).trim().to_owned(),
-            errors: cell(places.errors).trim().to_owned(),
-        };
+        let [status, record_id, errors] =
+            [places.status, places.record_id, places.errors].map(|place| cell(place).trim());
+        let line = ResultLine::of(status, record_id, errors);
         let identity = Identity::of((0..places.identifying).map(cell));
         // Cells that come back letter by letter count first; others are compared without white space.
         if wanted.contains(&identity.exact) {
-            exact.entry(identity.exact).or_default().push(line);
+            put(&mut exact, identity.exact, line);
         } else {
-            loose.entry(identity.loose).or_default().push(line);
+            put(&mut loose, identity.loose, line);
         }
     }
     let key = |one: &Identity| {
@@ -68,13 +77,21 @@ pub fn outcomes(
     let outcome = |one: &Identity| {
         let key = key(one);
         let found = if key.0 { exact.get(&key.1) } else { loose.get(&key.1) };
-        let outcome = shared_outcome(found.map_or(&[][..], Vec::as_slice), rows_of[&key], route);
+        let outcome = shared_outcome(found, rows_of[&key], route);
         Outcome { job_id: Some(job.to_owned()), ..outcome }
     };
     Ok(sent.iter().map(outcome).collect())
 }
 
-type Lines = HashMap<u128, Vec<ResultLine>>;
+/// Lines by identity: the first, and the others, of which nearly all have none.
+type Lines = HashMap<u128, (ResultLine, Vec<ResultLine>)>;
+
+fn put(lines: &mut Lines, identity: u128, line: ResultLine) {
+    match lines.entry(identity) {
+        Entry::Vacant(vacant) => drop(vacant.insert((line, Vec::new()))),
+        Entry::Occupied(occupied) => occupied.into_mut().1.push(line),
+    }
+}
 
 /// What a row is known by: hashes of its first three cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,14 +103,15 @@ pub struct Identity {
 impl Identity {
     /// The identity of a row of cells.
     pub fn of<'a>(cells: impl IntoIterator<Item = &'a str>) -> Self {
-        let (mut exact, mut loose) = (String::new(), String::new());
+        let mut text = String::new();
         for cell in cells.into_iter().take(IDENTIFYING_COLUMNS) {
-            exact.push_str(cell);
-            exact.push('\0');
-            cell.split_whitespace().for_each(|word| loose.push_str(word));
-            loose.push('\0');
+            text.push_str(cell);
+            text.push('\0');
         }
-        Self { exact: hash(&exact), loose: hash(&loose) }
+        let exact = hash(&text);
+        let plain = text.bytes().all(|byte| byte == 0 || byte.is_ascii_graphic());
+        let loose = if plain { exact } else { hash(&text.split_whitespace().collect::<String>()) };
+        Self { exact, loose }
     }
 }
 
@@ -126,19 +144,19 @@ impl Places {
     }
 }
 
-fn shared_outcome(found: &[ResultLine], wanted: usize, route: &Route) -> Outcome {
+fn shared_outcome(found: Option<&(ResultLine, Vec<ResultLine>)>, wanted: usize, route: &Route) -> Outcome {
     match found {
-        [] => Outcome::unknown("the result file has no line for this row"),
+        None => Outcome::unknown("the result file has no line for this row"),
         // One row told twice is still one row.
-        [one, others @ ..] if wanted == 1 && others.iter().all(|other| other == one) => {
+        Some((one, others)) if wanted == 1 && others.iter().all(|other| other == one) => {
             outcome_of(one, route)
         }
-        lines if lines.len() < wanted => {
+        Some((_, others)) if 1 + others.len() < wanted => {
             Outcome::unknown("the result file has too few lines for rows like this")
         }
-        lines => {
-            let first = outcome_of(&lines[0], route).with_record(None);
-            if lines.iter().all(|line| outcome_of(line, route).with_record(None) == first) {
+        Some((one, others)) => {
+            let first = outcome_of(one, route).with_record(None);
+            if others.iter().all(|line| outcome_of(line, route).with_record(None) == first) {
                 first
             } else {
                 Outcome::unknown("rows with the same first three values had different outcomes")
@@ -150,7 +168,7 @@ fn shared_outcome(found: &[ResultLine], wanted: usize, route: &Route) -> Outcome
 fn outcome_of(line: &ResultLine, route: &Route) -> Outcome {
     let (code, field) = first_error(&line.errors);
     let record = Some(line.record_id.clone());
-    match line.status.as_str() {
+    match &*line.status {
         "ADDED" => Outcome::new(Action::Inserted).with_record(record),
         "UPDATED" => Outcome::new(Action::Updated).with_record(record),
         // Under insert a match by `find_by` is left alone: that is what it was asked for.

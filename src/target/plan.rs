@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::batch::{Entry, Parts, SpoolReader, Step};
+use super::batch::Step;
 use super::config::{Method, Nulls, Operation};
 use super::error::Error;
 use super::ledger::{Call, Progress, Unit, Way};
@@ -21,6 +21,7 @@ use super::lookup;
 use super::mapping::{Column, Route};
 use super::nested;
 use super::parents::{self, Slot};
+use super::spool::SpoolReader;
 use super::waiting::Behind;
 use super::write::Effort;
 use crate::codec::json;
@@ -61,16 +62,17 @@ pub fn plan(
     let mut units: Vec<(Unit, Kinds)> = Vec::new();
     let mut by_key: HashMap<u128, usize> = HashMap::new();
     let mut waiting: HashSet<u32> = HashSet::new();
-    reader.each_of(Parts::BODY, |number, entry| -> Result<(), Error> {
+    for number in 0..reader.heads()?.len() as u32 {
         if scope.only.is_some_and(|only| !only.contains(&number)) {
-            return Ok(());
+            continue;
         }
-        let Some(kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
-        let known = entry.match_key.map(|key| key.exact);
+        let Some(kinds) = Kinds::of(reader, number, route)? else { continue };
+        let head = reader.head(number)?;
+        let known = head.match_key;
         if known.is_some_and(|key| scope.behind.is_some_and(|behind| behind.has(key))) {
             waiting.insert(number);
         }
-        if let Some(&place) = known.and_then(|key| by_key.get(&key)).filter(|_| entry.step == Step::Send) {
+        if let Some(&place) = known.and_then(|key| by_key.get(&key)).filter(|_| head.step == Step::Send) {
             let (unit, all) = &mut units[place];
             unit.push(number);
             all.join(&kinds);
@@ -80,8 +82,7 @@ pub fn plan(
             }
             units.push((vec![number], kinds));
         }
-        Ok(())
-    })?;
+    }
     drop(by_key);
     let (waiting, units): (Vec<_>, Vec<_>) =
         units.into_iter().partition(|(unit, _)| unit.iter().any(|number| waiting.contains(number)));
@@ -112,16 +113,28 @@ fn hashed(text: &str) -> u64 {
 }
 
 impl Kinds {
-    fn of(entry: &Entry, route: &Route) -> Result<Option<Self>, Error> {
-        let way = match &entry.step {
+    /// None for a row that is not sent.
+    fn of(reader: &mut SpoolReader, number: u32, route: &Route) -> Result<Option<Self>, Error> {
+        let way = match &reader.head(number)?.step {
             Step::Decided(_) => return Ok(None),
             Step::Change(super::replay::Change::ById(_)) => Way::Update,
             Step::Change(super::replay::Change::ByMatch) => Way::Upsert,
             Step::Send => record_way(route),
         };
+        let names_no_parent = |column: &Column| column.lookup.is_none() && column.rows.is_none();
+        if route.columns.iter().all(names_no_parent)
+            && let Some(columns) = reader.columns(number)?
+        {
+            return Ok(Some(Self { way, columns: columns.to_vec(), keys: Keys::new() }));
+        }
+        Self::read(way, reader.body(number)?, route).map(Some)
+    }
+
+    /// By looking at what is sent.
+    fn read(way: Way, body: &str, route: &Route) -> Result<Self, Error> {
         let mut columns = vec![false; route.columns.len()];
         let mut keys = Keys::new();
-        for (place, value) in walk(&entry.body, route)? {
+        for (place, value) in walk(body, route)? {
             let column = &route.columns[place];
             let names_parent = column.lookup.is_some() && value != "null";
             // A bulk job leaves such a lookup to the second pass.
@@ -140,7 +153,7 @@ impl Kinds {
         if let Some(place) = route.tag_place() {
             columns[place] = true;
         }
-        Ok(Some(Self { way, columns, keys }))
+        Ok(Self { way, columns, keys })
     }
 
     fn join(&mut self, later: &Self) {
@@ -178,7 +191,7 @@ pub fn members(body: &str, route: &Route) -> Result<Members, Error> {
 ///
 /// # Errors
 /// When the body is not what [`Route::map`] made.
-pub fn walk<'a>(body: &'a str, route: &Route) -> Result<Vec<(usize, &'a str)>, Error> {
+pub fn walk<'a>(body: &'a str, route: &Route) -> std::io::Result<Vec<(usize, &'a str)>> {
     let mut found = Vec::with_capacity(route.columns.len());
     let mut members = json::Members::of(body);
     // They stand in the order of the columns.
@@ -190,11 +203,26 @@ pub fn walk<'a>(body: &'a str, route: &Route) -> Result<Vec<(usize, &'a str)>, E
             next = place + 1;
         }
     }
-    let cut = || Error::Spool(std::io::Error::new(std::io::ErrorKind::InvalidData, "a row is cut"));
+    let cut = || std::io::Error::new(std::io::ErrorKind::InvalidData, "a row is cut");
     if !found.is_sorted_by_key(|(place, _)| *place) {
         found.sort_by_key(|(place, _)| *place);
     }
     members.was_whole().then_some(found).ok_or_else(cut)
+}
+
+/// The columns that a row carries, its mark included.
+///
+/// # Errors
+/// When the body is not what [`Route::map`] made.
+pub fn columns(body: &str, route: &Route) -> std::io::Result<Vec<bool>> {
+    let mut columns = vec![false; route.columns.len()];
+    for (place, _) in walk(body, route)? {
+        columns[place] = true;
+    }
+    if let Some(place) = route.tag_place() {
+        columns[place] = true;
+    }
+    Ok(columns)
 }
 
 /// Credits of looking up the distinct keys of some rows; with `only`, of those columns alone.
@@ -281,8 +309,8 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
     let (mut themselves, mut second) = (0, 0);
     let comes_second = |(place, _): Slot| route.columns[place].comes_second();
     let creates = |slot: Slot| creates(route, slot);
-    reader.each_of(Parts::BODY, |number, entry| -> Result<(), Error> {
-        let Some(mut kinds) = Kinds::of(&entry, route)? else { return Ok(()) };
+    for number in 0..reader.heads()?.len() as u32 {
+        let Some(mut kinds) = Kinds::of(reader, number, route)? else { continue };
         second += u64::from(kinds.keys.iter().any(|(slot, _)| comes_second(*slot)));
         if by_records.contains(&number) {
             themselves += usize::from(looks_up_itself(route, &kinds.columns));
@@ -290,8 +318,7 @@ pub fn price(reader: &mut SpoolReader, route: &Route, calls: &[Call]) -> Result<
             kinds.keys.retain(|(slot, _)| creates(*slot) || comes_second(*slot));
         }
         keys.push(kinds.keys);
-        Ok(())
-    })?;
+    }
     let looks = if route.looks() { route.match_on.len() as u64 } else { 1 };
     let mut effort = Effort::default();
     for call in calls {

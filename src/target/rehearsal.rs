@@ -8,12 +8,13 @@ use std::io::{BufRead, sink};
 
 use serde_json::Value;
 
-use super::batch::{SpoolReader, Step};
+use super::batch::Step;
 use super::config::{Results, TargetConfig};
 use super::error::Error;
 use super::ledger::{Call, StoredBatch};
 use super::outcome::{Action, Outcome};
 use super::plan;
+use super::spool::{Head, SpoolReader};
 use super::summary::{Summary, Tally, counted};
 use super::waiting::Waiting;
 use super::write::Written;
@@ -79,21 +80,14 @@ fn in_words(result: &Value) -> String {
 ///
 /// # Errors
 /// When the spool file cannot be read.
-pub(super) fn written(
-    batch: StoredBatch,
-    reader: &mut SpoolReader,
-    calls: &[Call],
-) -> Result<Written, Error> {
-    let effort = plan::price(reader, &batch.route, calls)?;
-    let mut outcomes = Vec::with_capacity(batch.entries as usize);
-    reader.each(|_, entry| -> Result<(), Error> {
-        outcomes.push(match entry.step {
-            Step::Decided(outcome) => outcome,
-            Step::Send | Step::Change(_) => Outcome::new(Action::Written),
-        });
-        Ok(())
-    })?;
-    Ok(Written { batch, outcomes, waiting: Waiting::default(), remembered: Vec::new(), effort })
+pub(super) fn written(batch: StoredBatch, mut reader: SpoolReader, calls: &[Call]) -> Result<Written, Error> {
+    let effort = plan::price(&mut reader, &batch.route, calls)?;
+    let outcome = |head: &Head| match &head.step {
+        Step::Decided(outcome) => (**outcome).clone(),
+        Step::Send | Step::Change(_) => Outcome::new(Action::Written),
+    };
+    let outcomes = reader.heads()?.iter().map(outcome).collect();
+    Ok(Written { batch, reader, outcomes, waiting: Waiting::default(), remembered: Vec::new(), effort })
 }
 
 fn way(tally: &Tally) -> String {

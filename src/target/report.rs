@@ -12,12 +12,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::batch::{Entry, Parts, SpoolReader};
+use super::batch::Entry;
 use super::config::Results;
 use super::error::Error;
 use super::ledger::{InFile, Ledger};
 use super::mapping::Route;
 use super::outcome::{Action, Outcome};
+use super::record::Record;
 use super::summary::Tally;
 use super::write::Written;
 
@@ -25,13 +26,18 @@ use super::write::Written;
 pub const REJECTED_PROPERTY: &str = "_zoho_rejected";
 
 /// The module that rejected this row before, if the row comes from a file of rejected ones.
-pub fn rejected_by(record: &Value) -> Option<&str> {
-    record.get(REJECTED_PROPERTY)?.get("module")?.as_str()
+pub fn rejected_by(record: &Record<'_>) -> Option<String> {
+    reason(record, "module")
 }
 
 /// The record of a row that was written but for a lookup, and rejected because of that.
-pub fn written_as(record: &Value) -> Option<&str> {
-    record.get(REJECTED_PROPERTY)?.get("written_as")?.as_str()
+pub fn written_as(record: &Record<'_>) -> Option<String> {
+    reason(record, "written_as")
+}
+
+/// What the reason of a rejected row says under this key.
+fn reason(record: &Record<'_>, key: &str) -> Option<String> {
+    Some(record.value(REJECTED_PROPERTY)?.get(key)?.as_str()?.to_owned())
 }
 
 /// Stream of results in Singer form.
@@ -139,7 +145,7 @@ impl Reporter {
     /// When the spool cannot be read or a sink not be written.
     pub fn batch(
         &mut self,
-        written: &Written,
+        written: &mut Written,
         earlier: Option<&str>,
         stdout: &mut dyn Write,
     ) -> Result<(), Error> {
@@ -149,41 +155,52 @@ impl Reporter {
             .entry(format!("{}>{}>{}", route.module, route.stream, earlier.is_none()))
             .or_insert_with(|| Tally { earlier: earlier.is_some(), ..Tally::of(route) });
         tally.effort.add(written.effort);
-        let mut lines = Vec::with_capacity(written.outcomes.len());
         let mut rejected = Vec::new();
         let refused = &mut self.refused;
         let mut files = self.ledger.files_of(written.batch.run)?;
-        let mut reader = SpoolReader::open(&written.batch.spool)?;
-        reader.each_of(Parts::NAME, |number, entry| -> Result<(), Error> {
+        for (number, outcome) in (0..).zip(&written.outcomes) {
             if written.waiting.entries.contains(&number) {
-                return Ok(());
+                continue;
             }
-            let outcome = &written.outcomes[number as usize];
             tally.count(outcome);
             if !outcome.success() {
                 rejected.push(number);
                 if let Some(refused) = refused.as_mut().filter(|_| earlier.is_none()) {
-                    refused.push((route.stream.clone(), entry.line));
+                    refused.push((route.stream.clone(), written.reader.head(number)?.line));
                 }
             }
-            let file = files.at(entry.line)?;
-            lines.push((entry.line, result_line(route, &entry, outcome, (file, earlier))?));
-            Ok(())
-        })?;
+        }
         for number in rejected {
-            let entry = reader.entry(number)?;
+            let (entry, outcome) = (written.reader.entry(number)?, &written.outcomes[number as usize]);
             let file = files.at(entry.line)?;
-            self.rejects.add(route, &entry, &written.outcomes[number as usize], file)?;
+            self.rejects.add(route, &entry, outcome, file)?;
         }
-        match self.waiting.get_mut(&route.stream).and_then(|lanes| lanes.get_mut(&written.batch.lane)) {
-            Some(waiting) if earlier.is_none() => waiting.extend(lines),
-            _ => {
-                for (_, line) in lines {
-                    self.write(&line, stdout)?;
-                }
+        self.tell(written, earlier, stdout)?;
+        self.release(&written.batch.route.stream, stdout)
+    }
+
+    /// Writes the results of a batch, or puts them with those that wait.
+    fn tell(
+        &mut self,
+        written: &mut Written,
+        earlier: Option<&str>,
+        stdout: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let (route, lane) = (&written.batch.route, written.batch.lane);
+        let mut files = self.ledger.files_of(written.batch.run)?;
+        for (number, outcome) in (0..).zip(&written.outcomes) {
+            if written.waiting.entries.contains(&number) {
+                continue;
+            }
+            let line = written.reader.head(number)?.line;
+            let file = files.at(line)?;
+            let told = result_line(route, (line, written.reader.name(number)?), outcome, (file, earlier))?;
+            match self.waiting.get_mut(&route.stream).and_then(|lanes| lanes.get_mut(&lane)) {
+                Some(waiting) if earlier.is_none() => waiting.push_back((line, told)),
+                _ => self.write(&told, stdout)?,
             }
         }
-        self.release(&route.stream, stdout)
+        Ok(())
     }
 
     /// Writes what need not wait any longer.
@@ -286,17 +303,17 @@ fn create(path: &Path) -> std::io::Result<BufWriter<File>> {
 
 fn result_line(
     route: &Route,
-    entry: &Entry,
+    (line, name): (u64, &str),
     outcome: &Outcome,
     (file, earlier): (Option<InFile<'_>>, Option<&str>),
 ) -> Result<String, Error> {
     let spool = |source: serde_json::Error| Error::Spool(source.into());
-    let identifier: &RawValue = serde_json::from_str(&entry.identifier).map_err(spool)?;
+    let identifier: &RawValue = serde_json::from_str(name).map_err(spool)?;
     serde_json::to_string(&ResultLine {
         r#type: "RESULT",
         stream: &route.stream,
         module: &route.module,
-        line: entry.line,
+        line,
         file: file.map(|file| file.name),
         file_line: file.map(|file| file.line),
         identifier,

@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
-use super::batch::{Parts, SpoolReader};
 use super::error::Error;
 use super::ledger::{Call, Progress, StoredBatch};
 use super::pipeline::Pipeline;
 use super::plan::{self, Scope};
 use super::second::Patience;
+use super::spool::SpoolReader;
 use super::write::{Effort, Writer, Written};
 
 /// Most rows of a batch that wait and are tried again before the input ends: looking up their parents costs
@@ -103,11 +103,11 @@ impl<W: Write> Pipeline<W> {
     }
 
     /// Takes a batch that was sent: settles it, or puts it with those that wait.
-    pub(super) fn receive(&mut self, written: Written, first_line: u64) -> Result<(), Error> {
+    pub(super) fn receive(&mut self, mut written: Written, first_line: u64) -> Result<(), Error> {
         let route = &written.batch.route;
         *self.parked.written.entry(route.module.clone()).or_default() += 1;
         if written.waiting.entries.is_empty() && !self.parked.has_stream(&route.stream) {
-            return self.settle(&written, None);
+            return self.settle(&mut written, None);
         }
         self.memory.end(written.batch.lane, &written.remembered);
         if self.parked.batches.is_empty() {
@@ -199,8 +199,8 @@ impl<W: Write> Pipeline<W> {
                 place += 1;
                 continue;
             }
-            let written = self.writer.told(parked.batch.clone(), parked.effort)?;
-            self.settle(&written, None)?;
+            let mut written = self.writer.told(parked.batch.clone(), parked.effort)?;
+            self.settle(&mut written, None)?;
             self.parked.batches.remove(place);
         }
         self.release_states()
@@ -252,12 +252,9 @@ impl Writer {
             waiting.entries.extend(call.units.iter().flatten());
         }
         if !waiting.entries.is_empty() {
-            reader.each_of(Parts::HEAD, |number, entry| -> Result<(), Error> {
-                if waiting.entries.contains(&number) {
-                    waiting.keys.extend(entry.match_key.map(|key| key.exact));
-                }
-                Ok(())
-            })?;
+            for &number in &waiting.entries {
+                waiting.keys.extend(reader.head(number)?.match_key);
+            }
         }
         Ok(waiting)
     }

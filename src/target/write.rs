@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{ClosedBatch, Parts, SpoolReader, Step};
+use super::batch::{ClosedBatch, Step};
 use super::config::TargetConfig;
 use super::error::Error;
 use super::job::{ByEntry, Job};
@@ -19,7 +19,9 @@ use super::outcome::Outcome;
 use super::plan::{self, Scope};
 use super::rehearsal;
 use super::second::Patience;
+use super::spool::SpoolReader;
 use super::waiting::{Behind, Waiting};
+use crate::codec::archive_write::Buffers;
 use crate::zoho::Client;
 
 /// Writes batches; clones share everything.
@@ -38,6 +40,8 @@ pub struct Writer {
     pub(super) dry_run: bool,
     /// Bytes a second of the last upload; a fast line until one was measured.
     pub(super) upload_speed: Arc<AtomicU64>,
+    /// Memory of the last bulk write file, for the next one.
+    pub(super) buffers: Arc<std::sync::Mutex<Option<Buffers>>>,
 }
 
 /// A batch that has been sent: its rows have outcomes, but for those that wait.
@@ -45,6 +49,8 @@ pub struct Writer {
 pub struct Written {
     /// The batch.
     pub batch: StoredBatch,
+    /// Its rows.
+    pub reader: SpoolReader,
     /// Outcome by entry; that of entries which wait counts for nothing.
     pub outcomes: Vec<Outcome>,
     /// Entries that wait.
@@ -76,6 +82,10 @@ impl Effort {
 }
 
 impl Writer {
+    pub(super) fn buffers(&self) -> std::sync::MutexGuard<'_, Option<Buffers>> {
+        self.buffers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Writes a new batch; rows of records in `behind` wait.
     ///
     /// # Errors
@@ -89,13 +99,15 @@ impl Writer {
             spool: closed.spool,
             entries: closed.entries,
         };
-        let mut reader = SpoolReader::open(&batch.spool)?;
+        let mut reader = closed.reader;
         let scope = Scope { behind: Some(behind), ..Scope::default() };
         let calls = plan::plan(&mut reader, &batch.route, self.config.method, scope)?;
         if self.dry_run {
-            return rehearsal::written(batch, &mut reader, &calls);
+            return rehearsal::written(batch, reader, &calls);
         }
         if !calls.is_empty() {
+            // The file is on the disk before the ledger names it.
+            reader.sync()?;
             self.ledger.add_batch(&self.org, &batch, &calls)?;
         }
         self.finish(batch, reader, calls, Patience::Waits, |_| true).await
@@ -107,7 +119,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::write`].
     pub async fn recover(&self, batch: StoredBatch) -> Result<Written, Error> {
-        let mut reader = reader_of(&batch)?;
+        let mut reader = SpoolReader::open(&batch.spool)?;
         let calls = self.ledger.calls(&batch.id)?;
         let (calls, _) = self.awake(&batch, &mut reader, calls, &Behind::default())?;
         self.finish(batch, reader, calls, Patience::Waits, |_| true).await
@@ -123,7 +135,7 @@ impl Writer {
         behind: &Behind,
         patience: Patience,
     ) -> Result<Written, Error> {
-        let mut reader = reader_of(&batch)?;
+        let mut reader = SpoolReader::open(&batch.spool)?;
         let calls = self.ledger.calls(&batch.id)?;
         let (calls, waited) = self.awake(&batch, &mut reader, calls, behind)?;
         // What was done before is remembered, and may have been overwritten since.
@@ -137,8 +149,9 @@ impl Writer {
     pub fn told(&self, batch: StoredBatch, effort: Effort) -> Result<Written, Error> {
         let mut told = Told::of(&batch);
         told.stored(self.ledger.outcomes(&batch.id)?);
-        let outcomes = told.whole(&mut reader_of(&batch)?)?;
-        Ok(Written { batch, outcomes, waiting: Waiting::default(), remembered: Vec::new(), effort })
+        let mut reader = SpoolReader::open(&batch.spool)?;
+        let outcomes = told.whole(&mut reader)?;
+        Ok(Written { batch, reader, outcomes, waiting: Waiting::default(), remembered: Vec::new(), effort })
     }
 
     async fn finish(
@@ -175,7 +188,7 @@ impl Writer {
         let remembered = self.remember(&batch, &mut reader, &outcomes, |number| {
             fresh(number) && !waiting.entries.contains(&number)
         })?;
-        Ok(Written { batch, outcomes, waiting, remembered, effort })
+        Ok(Written { batch, reader, outcomes, waiting, remembered, effort })
     }
 }
 
@@ -207,20 +220,12 @@ impl Told {
 
     /// Takes in what was decided before.
     fn whole(mut self, reader: &mut SpoolReader) -> Result<Vec<Outcome>, Error> {
-        reader.each_of(Parts::HEAD, |number, entry| -> Result<(), Error> {
-            if let Step::Decided(outcome) = entry.step {
-                self.put(number, outcome);
+        for (number, head) in (0..).zip(reader.heads()?) {
+            if let Step::Decided(outcome) = &head.step {
+                self.put(number, (**outcome).clone());
             }
-            Ok(())
-        })?;
+        }
         let lost = || Outcome::unknown("no call carried this row");
         Ok(self.0.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect())
     }
-}
-
-/// A reader that has seen the whole spool.
-pub(super) fn reader_of(batch: &StoredBatch) -> std::io::Result<SpoolReader> {
-    let mut reader = SpoolReader::open(&batch.spool)?;
-    reader.each_of(Parts::HEAD, |_, _| Ok::<(), std::io::Error>(()))?;
-    Ok(reader)
 }
