@@ -7,9 +7,9 @@ use zoho_crm_connector::codec::archive::CsvArchive;
 use zoho_crm_connector::codec::archive_write::{CsvZipWriter, Level, MAX_ROWS_PER_FILE};
 use zoho_crm_connector::codec::decode::CsvDecoder;
 use zoho_crm_connector::codec::encode_csv::CsvEncoder;
-use zoho_crm_connector::protocol::message::Message;
 use zoho_crm_connector::protocol::reader::ChunkReader;
 use zoho_crm_connector::protocol::writer::{MessageWriter, RecordLines, enlarge_pipe};
+use zoho_crm_connector::target::record::{Keys, RecordLine};
 
 /// Runs the part that the arguments name; false if they name none.
 pub fn run(arguments: &[String]) -> bool {
@@ -44,26 +44,35 @@ fn read(zip: &Path) {
 /// so on. A file is deflated on its own thread while the next one fills.
 fn write(level: u8, zip: &Path) {
     let columns = reference::names().map(str::to_owned).zip(reference::kinds());
-    let (mut encoder, header) = (CsvEncoder::new(columns), reference::names().collect::<Vec<_>>());
+    let (encoder, header) = (CsvEncoder::new(columns), reference::names().collect::<Vec<_>>());
     let (send, files) = std::sync::mpsc::sync_channel::<CsvZipWriter>(0);
-    let deflater = std::thread::spawn(move || files.iter().try_for_each(|file| file.finish().map(drop)));
+    let (give_back, used) = std::sync::mpsc::channel();
+    let deflater = std::thread::spawn(move || {
+        files.iter().try_for_each(|file| {
+            // The last one is given back to nobody.
+            file.finish().map(|(_, buffers)| drop(give_back.send(buffers)))
+        })
+    });
     let mut number = 0;
     let mut next = || {
         number += 1;
         let path =
             if number == 1 { zip.to_owned() } else { zip.with_extension(format!("{}.zip", number - 1)) };
-        CsvZipWriter::new(&path, "Leads.csv", &header, Level::new(level))
+        let buffers = used.try_recv().unwrap_or_default();
+        CsvZipWriter::new(&path, "Leads.csv", &header, Level::new(level), buffers)
     };
     let (mut file, mut rows) = (next(), 0);
+    let mut keys = Keys::default();
     let mut reader = ChunkReader::new(io::stdin().lock(), "stdin");
     while let Some(chunk) = reader.next_chunk().expect("reads") {
         for line in chunk.lines() {
-            let Message::Record(message) = line.parse("stdin").expect("a message") else { continue };
+            let Some(row) = RecordLine::read(line.bytes) else { continue };
+            let record = row.record(&mut keys).expect("an object");
             if rows == MAX_ROWS_PER_FILE {
                 send.send(std::mem::replace(&mut file, next())).expect("the deflater lives");
                 rows = 0;
             }
-            encoder.row(message.record.get(), file.csv()).expect("fits");
+            encoder.row(|name| record.get(name), file.csv()).expect("fits");
             rows += 1;
         }
     }
