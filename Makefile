@@ -27,8 +27,8 @@ doc: ## the library's documentation
 	$(CARGO) test --locked --doc --quiet
 
 test-features: ## what is off by default: lints and tests with it
-	$(CARGO) clippy --locked --all-targets --features parquet -- -D warnings
-	$(RUN_TESTS) --locked --features parquet parquet
+	$(CARGO) clippy --locked --all-targets --features parquet,s3 -- -D warnings
+	$(RUN_TESTS) --locked --features parquet,s3 -- parquet storage
 
 test-interop: ## third-party tools against our programs; needs Python 3.11
 	python3 tests/interop/run.py --install & $(CARGO) build --locked; built=$$?; wait; exit $$built

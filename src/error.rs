@@ -3,6 +3,7 @@
 use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 use crate::protocol::state::StateError;
 use crate::protocol::writer::WriteError;
+use crate::storage::StorageError;
 use crate::{tap, target, zoho};
 use std::path::PathBuf;
 
@@ -32,6 +33,9 @@ pub enum Error {
     /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The storage of rejected rows.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// stdout.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -148,6 +152,7 @@ impl Error {
             Self::Tap(error) => Some(error),
             Self::Target(error) => Some(error),
             Self::State(error) => Some(error),
+            Self::Storage(error) => Some(error),
             Self::Write(error) => Some(error),
             #[cfg(feature = "emulator")]
             Self::Emulator(error) => Some(error),

@@ -27,6 +27,7 @@ pub mod emulator;
 pub mod error;
 pub mod protocol;
 pub mod secret;
+pub mod storage;
 pub mod tap;
 pub mod target;
 pub mod written;

@@ -7,13 +7,15 @@ use crate::cli::target::{BUFFER_BYTES, about_settings, in_file};
 use crate::diagnostic::{similar, thousands};
 use crate::error::{Error, SettingsError};
 use crate::protocol::airbyte::message;
+use crate::storage::{Bucket, BucketSettings};
 use crate::tap;
 use crate::target::summary::Summary;
 use crate::target::{self, ConfigError, Source, Start, TargetConfig, activation};
 use crate::zoho::Client;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io::{BufReader, stdin, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +55,7 @@ fn ready(config: &Path) -> Result<(Settings, TargetConfig, Client), Error> {
 /// Signs in and looks whether the modules that the settings name can be written.
 async fn try_out(config: &Path) -> Result<(), Error> {
     let (settings, target, client) = ready(config)?;
+    rejected_storage(&settings)?;
     sign_in(&settings, &client).await?;
     let modules = client.modules().await?;
     let writable = || modules.iter().filter(|module| module.api_supported && module.creatable);
@@ -86,6 +89,7 @@ async fn write(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let (settings, target, client) = ready(config)?;
+    let bucket = rejected_storage(&settings)?;
     let streams = configured(catalog, "a source's `discover`")?;
     let about_catalog = |error: ConfigError| SettingsError::Invalid {
         origin: catalog.display().to_string(),
@@ -98,12 +102,49 @@ async fn write(
     let (source, input_name, now) = (Source::Tap, "stdin".to_owned(), SystemTime::now());
     let start = Start { state_dir: &dir, source, input_name, dry_run: false, now, shutdown };
     let input = BufReader::with_capacity(BUFFER_BYTES, stdin());
+    let before = rejected_files(&dir);
     let ended = target::run(target, client, start, input, stdout()).await;
+    // However the run ended: what was rejected is told to nobody else.
+    let kept = keep(bucket.as_ref(), rejected_files(&dir).difference(&before)).await;
+    if let (Err(error), true) = (&kept, ended.is_err()) {
+        tracing::error!(%error, "rejected rows are in `state_dir` only");
+    }
     let summary = ended.map_err(|error| about_settings(&settings, error))?;
     screen.say(&summary.to_string());
     tell_of_refused(&summary);
+    kept?;
     if summary.too_many_rejected {
         return Err(Error::Rejected { rejected: summary.failed(), rejects: summary.rejects });
+    }
+    Ok(())
+}
+
+/// Where rejected rows go besides `state_dir`.
+fn rejected_storage(settings: &Settings) -> Result<Option<Bucket>, Error> {
+    let whole = settings.whole();
+    let storage = &whole["object_storage_config"];
+    if storage["storage_type"] != "S3" {
+        return Ok(None);
+    }
+    let invalid =
+        |key: &str, what: String| settings.invalid(&format!("/object_storage_config{key}"), what, None);
+    let place: BucketSettings =
+        serde_json::from_value(storage.clone()).map_err(|error| invalid("", error.to_string()))?;
+    Ok(Some(Bucket::open(place).map_err(|(key, what)| invalid(key, what))?))
+}
+
+/// The files of rejected rows that are there.
+fn rejected_files(state_dir: &Path) -> BTreeSet<PathBuf> {
+    let files = std::fs::read_dir(state_dir.join("rejected")).into_iter().flatten();
+    files.filter_map(|file| Some(file.ok()?.path())).collect()
+}
+
+/// Puts files into the bucket, if there is one.
+async fn keep(bucket: Option<&Bucket>, files: impl Iterator<Item = &PathBuf>) -> Result<(), Error> {
+    let Some(bucket) = bucket else { return Ok(()) };
+    for file in files {
+        let place = bucket.put(file).await?;
+        tracing::info!("rejected rows are kept in `{place}`");
     }
     Ok(())
 }

@@ -2,9 +2,11 @@
 //!
 //! - `destination`: states that come back, sync modes, what can be done where.
 //! - `source`: spec, check, discover and read, held against what the tap says.
+//! - `storage`: rejected rows in S3-compatible storage.
 
 mod destination;
 mod source;
+mod storage;
 
 use crate::common::context::{TestContext, program, root};
 use serde_json::{Value, json};
