@@ -10,10 +10,12 @@
 # one; docs/orchestrators.md says what that costs.
 
 FROM rust:1.95-slim-bookworm AS build
+# `s3`, `parquet` or both, with a comma: README says what they are.
+ARG FEATURES=""
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
-    cargo build --locked --release --bin zoho-crm \
+    cargo build --locked --release --bin zoho-crm --features "$FEATURES" \
     && mkdir -p /out/bin /out/state \
     && cp target/release/zoho-crm /out/bin/ \
     && ln -s zoho-crm /out/bin/tap-zoho-crm \

@@ -96,6 +96,19 @@ fn a_last_line_without_newline_counts() {
     assert_eq!(context.dump("Leads", &["Email".to_owned()]).len(), 41);
 }
 
+/// As long as Meltano lets a line be; the property is none of the module's and is left out.
+#[test]
+fn a_line_of_fifty_mebibytes_is_taken() {
+    let context = TestContext::new(&[]);
+    let long =
+        json!({"Email": "long@example.com", "Last_Name": "N", "Company": "C", "Blob": "x".repeat(50 << 20)});
+    let input =
+        schema("Leads") + &json!({"type": "RECORD", "stream": "Leads", "record": long}).to_string() + "\n";
+    let stdout = written(&context, input + &record("Leads", 1) + &state(2));
+    assert_eq!(stdout, "{\"bookmarks\":{\"Leads\":2}}\n");
+    assert_eq!(context.dump("Leads", &["Email".to_owned()]).len(), 2);
+}
+
 #[test]
 fn results_among_the_states_are_results_by_their_schema() {
     let context = TestContext::new(&[]);
