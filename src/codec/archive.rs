@@ -54,7 +54,7 @@ impl CsvArchive {
     /// When it is damaged, holds anything but one CSV file, names a path outside itself or is too large.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
         let damaged = |source: io::Error| ArchiveError::Damaged { path: path.to_owned(), source };
-        let file = BufReader::with_capacity(256 * 1024, File::open(path).map_err(damaged)?);
+        let file = BufReader::with_capacity(64 * 1024, File::open(path).map_err(damaged)?);
         let mut zip = zip::ZipArchive::new(file).map_err(|error| damaged(error.into()))?;
         let names: Result<Vec<String>, _> =
             zip.file_names().map(|name| name.map(std::borrow::Cow::into_owned)).collect();
@@ -132,7 +132,7 @@ impl CsvArchive {
 }
 
 /// Bytes handed over at once, and how many such blocks wait for their reader.
-const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 64 * 1024;
 const BLOCKS_AHEAD: usize = 4;
 
 /// The bytes of a CSV file that another thread unpacks.

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 /// Size of the buffer to begin with; a longer row makes it grow. Unit: bytes.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Longest row that is taken. Unit: bytes. 200 columns ("Bulk Read, Limitations") of 32,000
 /// characters of four bytes ("Field Meta Data") are less.
