@@ -5,6 +5,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use zoho_crm_connector::diagnostic::ErrorClass;
 
 fn lines(rows: &[Value]) -> Vec<u8> {
@@ -198,6 +199,39 @@ async fn rows_that_a_stopped_run_left_keep_their_file_and_line() {
     let replayed: Vec<_> = results.iter().filter(|result| result["replayed"] == true).map(place).collect();
     assert_eq!(replayed, (1..=40).map(|line| ("all.jsonl".to_owned(), line)).collect::<Vec<_>>());
     assert_eq!(bed.rows("Contacts", "Email").await.len(), 40);
+}
+
+/// The same rows in files of odd sizes, two of which a BATCH names.
+fn in_files(bed: &Bed, text: String) -> String {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let (mut out, mut rows) = (String::new(), Vec::new());
+    let close = |rows: &mut Vec<Value>, out: &mut String| {
+        for rows in std::mem::take(rows).chunks(58) {
+            let (first, second) = rows.split_at(rows.len() / 2 + 1);
+            let name = |part: &str| format!("{}-{part}.gz", MADE.fetch_add(1, Ordering::Relaxed));
+            let files = [first, second]
+                .map(|rows| (!rows.is_empty()).then(|| file(bed, &name("x"), &gzip(&lines(rows)))));
+            let files: Vec<&Path> = files.iter().flatten().map(PathBuf::as_path).collect();
+            out.push_str(&gzipped("feed", &files));
+        }
+    };
+    for line in text.lines() {
+        let message: Value = serde_json::from_str(line).expect("a message");
+        if message["type"] == "RECORD" {
+            rows.push(message["record"].clone());
+        } else {
+            close(&mut rows, &mut out);
+            out.push_str(&format!("{line}\n"));
+        }
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_runs_write_each_row_of_a_file_once() {
+    for (seed, operation, method) in [(8, "upsert", "bulk"), (9, "insert", "records")] {
+        super::crash::kill_and_resume(operation, method, seed, in_files).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
