@@ -107,7 +107,7 @@ async fn a_lost_answer_after_a_look_does_no_harm() {
         match (verb, ended) {
             ("PUT", ended) => assert_eq!(ended.expect("repeated").failed(), 1),
             (_, Ok(summary)) => assert_eq!(summary.failed(), 1, "the job that was cut was the updates'"),
-            (_, Err(error)) => assert!(error.to_string().contains("1 row of batch"), "{error}"),
+            (_, Err(error)) => assert!(error.to_string().contains("1 row of call"), "{error}"),
         }
         bed.zylker.advance(5);
         assert_eq!(bed.rows("Contacts", "Mobile").await.len(), 5, "{method} {verb}");

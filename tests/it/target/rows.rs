@@ -147,7 +147,7 @@ async fn everything_before_a_bad_line_is_written() {
             ErrorClass::Data,
             "lacks its key property \"Email\"",
         ),
-        ("{\"type\":\"BATCH\",\"stream\":\"Contacts\"}\n", ErrorClass::Protocol, "not supported yet"),
+        ("{\"type\":\"BATCH\",\"stream\":\"Contacts\"}\n", ErrorClass::Protocol, "BATCH has no `encoding`"),
     ];
     for (bad, class, words) in cases {
         let bed = Bed::new(json!({})).await;
