@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::mapping::Route;
 use super::outcome::Outcome;
-use super::plan;
 use super::preflight::MatchKey;
 use super::replay::Change;
 use super::spool::{SpoolReader, SpoolWriter};
@@ -52,6 +51,8 @@ pub struct Entry {
     pub identifier: String,
     /// The JSON object for a record call; empty for a decided entry.
     pub body: String,
+    /// Which columns stand in it, where that was noted; not kept in the file.
+    pub columns: Option<Vec<bool>>,
     /// The record as it came, to be written to the rejects file if need be.
     pub record: String,
 }
@@ -141,11 +142,9 @@ impl OpenBatch {
     /// Appends an entry.
     ///
     /// # Errors
-    /// When the disk refuses, or the body is not what [`Route::map`] made.
+    /// When the disk refuses.
     pub fn push(&mut self, entry: &Entry) -> std::io::Result<()> {
-        let columns =
-            if entry.body.is_empty() { None } else { Some(plan::columns(&entry.body, &self.route)?) };
-        self.writer.push(entry, columns.as_deref())?;
+        self.writer.push(entry)?;
         self.entries += 1;
         self.bytes += entry.body.len();
         if entry.is_sent() {
@@ -220,6 +219,7 @@ mod tests {
             unchanged: vec![0, 7],
             identifier: "{}".to_owned(),
             body: "{}".to_owned(),
+            columns: None,
             record: "{}".to_owned(),
         }
     }

@@ -324,6 +324,7 @@ fn mirrored(gone: Gone, line: u64) -> Entry {
         match_key: None,
         step: Step::Send,
         identifier: gone.identifier,
+        columns: None,
         record: body.clone(),
         body,
         version: None,

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::batch::{ClosedBatch, Entry, OpenBatch};
 use super::config::Duplicates;
 use super::error::Error;
@@ -127,7 +129,10 @@ impl<W: Write> Pipeline<W> {
             }
             self.in_flight.insert(batch.route.module.clone(), batch.first_line);
             let (writer, behind) = (self.writer.clone(), self.behind(&batch.route.module));
-            self.tasks.spawn(async move { writer.write(batch, &behind).await });
+            // On a thread of its own: much of it is work, and as a task it would share a thread with the loop,
+            // which fills the next batch meanwhile.
+            let runtime = Handle::current();
+            self.tasks.spawn_blocking(move || runtime.block_on(writer.write(batch, &behind)));
         }
         self.queue = waiting;
     }

@@ -1,9 +1,9 @@
 //! The order of things: lines in, batches filled and written, STATE values out.
 //!
 //! One loop owns everything that changes: streams, open batches, results, held STATE values. Writing runs
-//! beside it, one batch per module at a time, while the next one fills. When a second batch of a module is
-//! ready before the first is done, reading waits: memory and disk stay bounded. A batch of children closes
-//! the open batches of its parents first and waits for them.
+//! beside it on threads of its own, one batch per module at a time, while the next one fills. When a second
+//! batch of a module is ready before the first is done, reading waits: memory and disk stay bounded. A batch
+//! of children closes the open batches of its parents first and waits for them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
@@ -282,6 +282,7 @@ impl<W: Write> Pipeline<W> {
                     step: Step::Decided(Box::new(refused.outcome)),
                     identifier: refused.identifier,
                     body: String::new(),
+                    columns: None,
                     record: record_text,
                 });
             }
@@ -311,6 +312,7 @@ impl<W: Write> Pipeline<W> {
             step,
             identifier: row.identifier,
             body,
+            columns: Some(row.columns),
             record: record_text,
         })
     }

@@ -210,21 +210,6 @@ pub fn walk<'a>(body: &'a str, route: &Route) -> std::io::Result<Vec<(usize, &'a
     members.was_whole().then_some(found).ok_or_else(cut)
 }
 
-/// The columns that a row carries, its mark included.
-///
-/// # Errors
-/// When the body is not what [`Route::map`] made.
-pub fn columns(body: &str, route: &Route) -> std::io::Result<Vec<bool>> {
-    let mut columns = vec![false; route.columns.len()];
-    for (place, _) in walk(body, route)? {
-        columns[place] = true;
-    }
-    if let Some(place) = route.tag_place() {
-        columns[place] = true;
-    }
-    Ok(columns)
-}
-
 /// Credits of looking up the distinct keys of some rows; with `only`, of those columns alone.
 fn lookup_credits<'a>(keys: impl Iterator<Item = &'a Keys>, only: impl Fn(Slot) -> bool) -> u64 {
     let mut distinct: BTreeMap<Slot, HashSet<u64>> = BTreeMap::new();

@@ -22,6 +22,8 @@ pub struct Row {
     pub body: String,
     /// The match fields, or the key properties, for results: a JSON object.
     pub identifier: String,
+    /// Which columns stand in it, the mark included.
+    pub columns: Vec<bool>,
     /// Hash of the stream's key; `None` for a stream without any.
     pub key: Option<u128>,
     /// Hash of `body`.
@@ -72,8 +74,11 @@ impl Route {
             }));
         }
         let mut body = String::with_capacity(record.text().len() + 256);
+        let mut columns = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
+            let before = body.len();
             append(column, record, &mut body).map_err(refuse)?;
+            columns.push(body.len() > before || column.source == Source::Tag);
         }
         self.check_mandatory(record).map_err(refuse)?;
         body.push_str(if body.is_empty() { "{}" } else { "}" });
@@ -83,7 +88,7 @@ impl Route {
         } else {
             Some(hash(&self.key_text(record)))
         };
-        Ok(Row { hash: hash(&body), key, match_key, identifier, body })
+        Ok(Row { hash: hash(&body), key, match_key, identifier, body, columns })
     }
 
     /// A new record needs its mandatory fields; whether an upsert makes a new one is Zoho's to say.

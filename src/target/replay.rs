@@ -164,7 +164,14 @@ mod tests {
     use crate::target::tests::route;
 
     fn row(key: Option<u128>, hash: u128) -> Row {
-        Row { body: String::new(), identifier: "{}".to_owned(), key, hash, match_key: None }
+        Row {
+            body: String::new(),
+            columns: Vec::new(),
+            identifier: "{}".to_owned(),
+            key,
+            hash,
+            match_key: None,
+        }
     }
 
     struct Fixture {

@@ -84,15 +84,15 @@ impl SpoolWriter {
         Ok(Self { file, heads: Heads::default(), line: Vec::new() })
     }
 
-    /// Appends a row, which carries these columns.
+    /// Appends a row.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn push(&mut self, entry: &Entry, columns: Option<&[bool]>) -> std::io::Result<()> {
+    pub fn push(&mut self, entry: &Entry) -> std::io::Result<()> {
         self.line.clear();
         let body = write_line(entry, &mut self.line)?;
         self.file.write_all(&self.line)?;
-        self.heads.push(entry, columns, body, self.line.len());
+        self.heads.push(entry, body, self.line.len());
         Ok(())
     }
 
@@ -164,6 +164,14 @@ impl SpoolReader {
         Ok(set.map(Vec::as_slice))
     }
 
+    /// Length of all that is sent, which a CSV of it is shorter than.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn body_bytes(&mut self) -> std::io::Result<usize> {
+        Ok(self.heads()?.iter().map(|head| head.body.1 as usize).sum())
+    }
+
     /// The JSON object that is sent for a row; empty if none is.
     ///
     /// # Errors
@@ -228,18 +236,18 @@ impl SpoolReader {
                 return Ok(heads);
             }
             let (entry, body) = read_line(&self.line).ok_or_else(|| broken("an entry cannot be read"))?;
-            heads.push(&entry, None, body, length);
+            heads.push(&entry, body, length);
         }
     }
 }
 
 impl Heads {
-    fn push(&mut self, entry: &Entry, columns: Option<&[bool]>, body: (u32, u32), length: usize) {
+    fn push(&mut self, entry: &Entry, body: (u32, u32), length: usize) {
         self.names.push_str(&entry.identifier);
-        let columns = columns.map(|set| {
+        let columns = entry.columns.as_ref().map(|set| {
             let known = self.columns.iter().position(|known| known == set);
             known.unwrap_or_else(|| {
-                self.columns.push(set.to_vec());
+                self.columns.push(set.clone());
                 self.columns.len() - 1
             })
         });
@@ -324,7 +332,11 @@ fn read_line(line: &[u8]) -> Option<(Entry, (u32, u32))> {
     let place = (body.as_ptr() as usize - text.as_ptr() as usize) as u32;
     let at = (place, body.len() as u32);
     let [identifier, body, record] = [identifier, body, record].map(str::to_owned);
-    Some((Entry { line, key, hash, match_key, step, version, unchanged, identifier, body, record }, at))
+    let columns = None;
+    Some((
+        Entry { line, key, hash, match_key, step, version, unchanged, identifier, body, columns, record },
+        at,
+    ))
 }
 
 fn broken(what: &str) -> std::io::Error {
@@ -347,6 +359,7 @@ mod tests {
             unchanged: vec![0, 7],
             identifier: format!("{{\"Email\":\"{line}\"}}"),
             body: "{\"a\":\"x\\ty\"}".to_owned(),
+            columns: Some(vec![true, false]),
             record: "{\"a\":\t\"x\"}".to_owned(),
         }
     }
@@ -363,7 +376,7 @@ mod tests {
             entry(9, Step::Change(Change::ByMatch)),
         ];
         for one in &entries {
-            writer.push(one, Some(&[true, false])).unwrap();
+            writer.push(one).unwrap();
         }
         let written = writer.close().unwrap();
         written.sync().unwrap();
@@ -373,7 +386,8 @@ mod tests {
             for number in [3, 0, 2, 1] {
                 let want = &entries[number as usize];
                 let same = Some(MatchKey { exact: 2, folded: 2 });
-                assert_eq!(reader.entry(number).unwrap(), Entry { match_key: same, ..want.clone() });
+                let bare = Entry { match_key: same, columns: None, ..want.clone() };
+                assert_eq!(reader.entry(number).unwrap(), bare);
                 assert_eq!(reader.body(number).unwrap(), want.body);
                 assert_eq!(reader.name(number).unwrap(), want.identifier);
                 assert_eq!(reader.columns(number).unwrap(), columns);
