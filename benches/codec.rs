@@ -10,9 +10,13 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::Write as _;
 use zoho_crm_connector::codec::archive::CsvArchive;
+use zoho_crm_connector::codec::archive_write::{CsvZipWriter, Level};
 use zoho_crm_connector::codec::decode::{CsvDecoder, JsonDecoder};
+use zoho_crm_connector::codec::encode;
+use zoho_crm_connector::codec::encode_csv::CsvEncoder;
 use zoho_crm_connector::codec::plan::{Column, RecordPlan};
 use zoho_crm_connector::codec::value::Kind;
+use zoho_crm_connector::target::record::{Keys, RecordLine};
 
 const ROWS: u64 = 20_000;
 
@@ -121,6 +125,62 @@ fn json(criterion: &mut Criterion, csv: &str, plan: &RecordPlan) {
         });
     });
     group.finish();
+    write(criterion, &elements, plan);
+}
+
+/// The same rows back: RECORD lines to CSV, and to the zip of an upload.
+fn write(criterion: &mut Criterion, elements: &[Box<RawValue>], plan: &RecordPlan) {
+    let line =
+        |record: &RawValue| format!("{{\"type\":\"RECORD\",\"stream\":\"Leads\",\"record\":{record}}}");
+    let lines: Vec<String> = elements.iter().map(|record| line(record)).collect();
+    let encoder =
+        CsvEncoder::new(plan.columns.iter().map(|column| (column.name.clone(), written(column.kind))));
+    let encode = |out: &mut Vec<u8>| {
+        let mut keys = Keys::default();
+        for line in &lines {
+            let row = RecordLine::read(black_box(line.as_bytes())).expect("a RECORD");
+            let record = row.record(&mut keys).expect("an object");
+            encoder.row(|name| record.get(name), out).expect("fits");
+        }
+    };
+    let mut out = Vec::new();
+    encode(&mut out);
+    let mut group = criterion.benchmark_group("encode");
+    for (name, throughput) in
+        [("rows", Throughput::Elements(ROWS)), ("bytes of CSV", Throughput::Bytes(out.len() as u64))]
+    {
+        group.throughput(throughput);
+        group.bench_function(format!("records to csv, {name}"), |bench| {
+            bench.iter(|| {
+                out.clear();
+                encode(&mut out);
+            });
+        });
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    for level in [1, 6] {
+        group.bench_function(format!("records to zip at level {level}, bytes of CSV"), |bench| {
+            bench.iter(|| {
+                let mut zip = CsvZipWriter::new(file.path(), "1.csv", &[], Level::new(level), out.len());
+                encode(zip.csv());
+                zip.finish().expect("writes")
+            });
+        });
+    }
+    group.finish();
+}
+
+/// How the values that are read as this kind are written.
+fn written(kind: Kind) -> encode::Kind {
+    match kind {
+        Kind::Integer => encode::Kind::Integer,
+        Kind::Decimal => encode::Kind::Decimal,
+        Kind::Boolean => encode::Kind::Boolean,
+        Kind::Date => encode::Kind::Date,
+        Kind::DateTime => encode::Kind::DateTime,
+        Kind::MultiSelect => encode::Kind::MultiSelect,
+        _ => encode::Kind::Text,
+    }
 }
 
 criterion_group!(all, benches);

@@ -11,6 +11,9 @@ use zoho_crm_connector::protocol::reader::ChunkReader;
 use zoho_crm_connector::protocol::writer::{MessageWriter, RecordLines, enlarge_pipe};
 use zoho_crm_connector::target::record::{Keys, RecordLine};
 
+/// What the CSV of one file is expected to take.
+const EXPECTED_BYTES: usize = 32 << 20;
+
 /// Runs the part that the arguments name; false if they name none.
 pub fn run(arguments: &[String]) -> bool {
     match arguments {
@@ -46,20 +49,13 @@ fn write(level: u8, zip: &Path) {
     let columns = reference::names().map(str::to_owned).zip(reference::kinds());
     let (encoder, header) = (CsvEncoder::new(columns), reference::names().collect::<Vec<_>>());
     let (send, files) = std::sync::mpsc::sync_channel::<CsvZipWriter>(0);
-    let (give_back, used) = std::sync::mpsc::channel();
-    let deflater = std::thread::spawn(move || {
-        files.iter().try_for_each(|file| {
-            // The last one is given back to nobody.
-            file.finish().map(|(_, buffers)| drop(give_back.send(buffers)))
-        })
-    });
+    let deflater = std::thread::spawn(move || files.iter().try_for_each(|file| file.finish().map(drop)));
     let mut number = 0;
     let mut next = || {
         number += 1;
         let path =
             if number == 1 { zip.to_owned() } else { zip.with_extension(format!("{}.zip", number - 1)) };
-        let buffers = used.try_recv().unwrap_or_default();
-        CsvZipWriter::new(&path, "Leads.csv", &header, Level::new(level), buffers)
+        CsvZipWriter::new(&path, "Leads.csv", &header, Level::new(level), EXPECTED_BYTES)
     };
     let (mut file, mut rows) = (next(), 0);
     let mut keys = Keys::default();

@@ -50,24 +50,16 @@ pub struct CsvZipWriter {
     path: PathBuf,
     name: String,
     csv: Vec<u8>,
-    deflated: Vec<u8>,
     level: Level,
 }
 
-/// Memory that one file took and the next one can use again: new memory would have to be made empty by
-/// the system first, tens of megabytes a file.
-#[derive(Debug, Default)]
-pub struct Buffers {
-    csv: Vec<u8>,
-    deflated: Vec<u8>,
-}
-
 impl CsvZipWriter {
-    /// A writer of the archive `path` with the entry `name`, whose first row is the header.
-    pub fn new(path: &Path, name: &str, header: &[&str], level: Level, buffers: Buffers) -> Self {
-        let Buffers { mut csv, deflated } = buffers;
-        csv.clear();
-        let mut writer = Self { path: path.to_owned(), name: name.to_owned(), csv, deflated, level };
+    /// A writer of the archive `path` with the entry `name`, whose first row is the header; the CSV will have
+    /// some `expected` bytes.
+    pub fn new(path: &Path, name: &str, header: &[&str], level: Level, expected: usize) -> Self {
+        // Growing would copy the rows again and again; pages that nothing is written to are never had.
+        let csv = Vec::with_capacity(expected);
+        let mut writer = Self { path: path.to_owned(), name: name.to_owned(), csv, level };
         writer.write_row(header.iter().copied());
         writer
     }
@@ -88,22 +80,22 @@ impl CsvZipWriter {
         &mut self.csv
     }
 
-    /// Deflates and writes the archive; its size in bytes, and memory for the next one. Takes its time: to
-    /// be called where that holds nobody up.
+    /// Deflates and writes the archive; its size in bytes. Takes its time: to be called where that
+    /// holds nobody up.
     ///
     /// # Errors
     /// [`WriteError`] when the disk refuses.
-    pub fn finish(self) -> Result<(u64, Buffers), WriteError> {
+    pub fn finish(self) -> Result<u64, WriteError> {
         let mut compressor = self.level.compressor();
-        let mut deflated = self.deflated;
         let bound = compressor.deflate_compress_bound(self.csv.len());
-        if deflated.len() < bound {
-            // Pages that nothing is written to are never had.
-            deflated = vec![0; bound];
-        }
-        let length = compressor
-            .deflate_compress(&self.csv, &mut deflated)
-            .map_err(|_| WriteError(std::io::ErrorKind::InvalidData.into()))?;
+        // Nearly all files take a quarter of their CSV; the memory has to be set to zero first.
+        let mut deflated = vec![0; bound / 2];
+        let length = compressor.deflate_compress(&self.csv, &mut deflated).or_else(|_| {
+            deflated.resize(bound, 0);
+            compressor
+                .deflate_compress(&self.csv, &mut deflated)
+                .map_err(|_| WriteError(std::io::ErrorKind::InvalidData.into()))
+        })?;
         let entry = Entry {
             name: &self.name,
             checksum: libdeflater::crc32(&self.csv),
@@ -115,7 +107,7 @@ impl CsvZipWriter {
         for part in [&head[..], &deflated[..length], &foot] {
             file.write_all(part).map_err(WriteError)?;
         }
-        Ok(((head.len() + length + foot.len()) as u64, Buffers { csv: self.csv, deflated }))
+        Ok((head.len() + length + foot.len()) as u64)
     }
 }
 
@@ -174,13 +166,13 @@ mod tests {
     fn rows_come_back_as_they_went_in() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.zip");
-        let rows = [["1", "a \"b\"\nc"], ["2", " é; "], ["", ""]];
-        let mut writer =
-            CsvZipWriter::new(&path, "é.csv", &["Id", "Text"], Level::new(6), Buffers::default());
+        let noise: String = (0..3_000_u32).map(|n| char::from(n.wrapping_mul(n) as u8 % 94 + 33)).collect();
+        let rows = [["1", "a \"b\"\nc"], ["2", " é; "], ["", ""], ["3", &noise]];
+        let mut writer = CsvZipWriter::new(&path, "é.csv", &["Id", "Text"], Level::new(6), 0);
         for row in rows {
             writer.write_row(row);
         }
-        let (bytes, _) = writer.finish().unwrap();
+        let bytes = writer.finish().unwrap();
         assert_eq!(bytes, std::fs::metadata(&path).unwrap().len());
         let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
         let mut text = String::new();

@@ -227,7 +227,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1_000))]
         #[test]
-        fn takes_what_serde_json_takes(text in any_text()) {
+        fn any_text_is_taken_as_serde_json_takes_it(text in any_text()) {
             let known = serde_json::from_str::<Value>(&text).is_ok_and(|value| value.is_object());
             let found = members(&text);
             prop_assert_eq!(found.is_some(), known, "{}", text);

@@ -125,8 +125,8 @@ impl Job<'_> {
         let fields = columns.iter().map(|place| route.columns[*place].field.as_str());
         let header: Vec<&str> = by_id.then_some("id").into_iter().chain(fields).collect();
         let path = self.writer.folder.join(format!("{}-{}.zip", self.batch.id, call.number));
-        let buffers = self.writer.buffers().take().unwrap_or_default();
-        let mut file = CsvZipWriter::new(&path, &self.file_name(), &header, self.level(), buffers);
+        let expected = self.reader.lock().await.body_bytes()?;
+        let mut file = CsvZipWriter::new(&path, &self.file_name(), &header, self.level(), expected);
         let mut identities = Vec::with_capacity(call.units.len());
         let mut not_in_csv = Vec::new();
         let mut cells = vec![String::new(); columns.len()];
@@ -162,9 +162,7 @@ impl Job<'_> {
         drop(reader);
         // Deflating takes a while: the next batch fills meanwhile.
         let finished = tokio::task::spawn_blocking(move || file.finish()).await;
-        let (bytes, buffers) =
-            finished.map_err(|error| Error::Internal(format!("the deflater stopped: {error}")))??;
-        *self.writer.buffers() = Some(buffers);
+        let bytes = finished.map_err(|error| Error::Internal(format!("the deflater stopped: {error}")))??;
         Ok(Upload { path, bytes, columns, by_id, identities, not_in_csv })
     }
 
@@ -374,7 +372,10 @@ impl Job<'_> {
         let _ = std::fs::remove_file(&path);
         let told = |(place, outcome): (usize, Outcome)| {
             let outcome = after_resend(outcome, call);
-            call.notes.get(place).map_or(outcome.clone(), |note| note.told(outcome))
+            match call.notes.get(place) {
+                Some(note) => note.told(outcome),
+                None => outcome,
+            }
         };
         Ok(outcomes.into_iter().enumerate().map(told).collect())
     }

@@ -213,13 +213,17 @@ impl Job<'_> {
                 _ => outcome,
             };
             let later = self.left_for_later(call, place, &outcome).await?;
+            let partly = !later.is_empty();
+            if partly {
+                let note = Note { id: outcome.record_id.clone(), later, ..Note::default() };
+                second.push((unit.clone(), note));
+            }
+            let Some((last, others)) = unit.split_last() else { continue };
             let mut reader = self.reader.lock().await;
-            for &number in unit {
-                rows.push(row_record(number, reader.head(number)?, &outcome, !later.is_empty()));
+            for &number in others {
+                rows.push(row_record(number, reader.head(number)?, outcome.clone(), partly));
             }
-            if !later.is_empty() {
-                second.push((unit.clone(), Note { id: outcome.record_id, later, ..Note::default() }));
-            }
+            rows.push(row_record(*last, reader.head(*last)?, outcome, partly));
         }
         let mut others = self.by_records(call, &again);
         others.iter_mut().for_each(|call| call.resent = true);
@@ -316,13 +320,13 @@ impl Job<'_> {
     }
 }
 
-fn row_record(number: u32, head: &Head, outcome: &Outcome, partly: bool) -> RowRecord {
+fn row_record(number: u32, head: &Head, outcome: Outcome, partly: bool) -> RowRecord {
     let completes = match (&head.key, &head.step) {
         (None, Step::Change(Change::ById(id))) => Some(id.clone()),
         _ => None,
     };
     let (line, key, hash) = (head.line, head.key, head.hash);
-    RowRecord { entry: number, line, key, hash, outcome: outcome.clone(), partly, completes }
+    RowRecord { entry: number, line, key, hash, outcome, partly, completes }
 }
 
 /// The outcome of a row that was sent twice: whether the first sending created it is not known. An update

@@ -168,7 +168,6 @@ pub async fn run(
         creating: Arc::default(),
         dry_run: start.dry_run,
         upload_speed: Arc::new(u64::MAX.into()),
-        buffers: Arc::default(),
     };
     let mut pipeline = pipeline(writer, reporter, began, run_name, output);
     pipeline.source = start.source;

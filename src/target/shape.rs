@@ -289,7 +289,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
-        fn what_fits_is_valid(schema in any_schema(), record in any_record()) {
+        fn any_record_that_fits_is_valid(schema in any_schema(), record in any_record()) {
             let validator = jsonschema::options().should_validate_formats(false).build(&schema);
             let Ok(validator) = validator else { return Ok(()) };
             let Some(shape) = Shape::of(&schema) else { return Ok(()) };

@@ -21,7 +21,6 @@ use super::rehearsal;
 use super::second::Patience;
 use super::spool::SpoolReader;
 use super::waiting::{Behind, Waiting};
-use crate::codec::archive_write::Buffers;
 use crate::zoho::Client;
 
 /// Writes batches; clones share everything.
@@ -40,8 +39,6 @@ pub struct Writer {
     pub(super) dry_run: bool,
     /// Bytes a second of the last upload; a fast line until one was measured.
     pub(super) upload_speed: Arc<AtomicU64>,
-    /// Memory of the last bulk write file, for the next one.
-    pub(super) buffers: Arc<std::sync::Mutex<Option<Buffers>>>,
 }
 
 /// A batch that has been sent: its rows have outcomes, but for those that wait.
@@ -82,10 +79,6 @@ impl Effort {
 }
 
 impl Writer {
-    pub(super) fn buffers(&self) -> std::sync::MutexGuard<'_, Option<Buffers>> {
-        self.buffers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// Writes a new batch; rows of records in `behind` wait.
     ///
     /// # Errors
