@@ -83,6 +83,7 @@ impl Server {
         let stream = json!({"module": "Leads", "operation": "upsert", "match_on": [KEY], "fields": fields});
         target["streams"] = json!({"Leads": stream});
         target["method"] = "bulk".into();
+        target["downloads_per_minute"] = 100_000.into();
         target["state_dir"] = self.dir.join("target-state").display().to_string().into();
         write(&self.dir.join("target.json"), &target);
         for level in [1, 6] {
