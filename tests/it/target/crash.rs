@@ -76,26 +76,27 @@ async fn calls_in_doubt_are_decided_one_by_one() {
     let mut input = schema("tasks", &[], &["Subject"]);
     (0..200).for_each(|row| input.push_str(&record("tasks", json!({"Subject": format!("s{row}")}))));
     input.push_str(&state(1));
-    // Of two calls in the air both answers are lost; one was executed.
+    // The answers of both calls are lost, of one after it was executed; they may be in the air together or not.
     for (nth, kind) in [(1, "cut_after_execute"), (2, "drop")] {
         let fits = json!({"method": "POST", "path_contains": "/Tasks", "nth": nth});
         bed.fault(json!({"match": fits, "action": {"kind": kind}})).await;
     }
-    let (ended, _) = bed.run(input.clone()).await;
-    assert_eq!(ended.expect_err("in doubt").class(), ErrorClass::InDoubt);
-    let there = bed.rows("Tasks", "Subject").await;
-    assert_eq!(there.len(), 100);
-    let open = jobs::list(bed.folder.path()).expect("a ledger");
-    assert_eq!((open.len(), open[0].in_doubt.len()), (1, 2), "{open:?}");
-    for (doubt, first) in open[0].in_doubt.iter().zip(["s0", "s100"]) {
-        let is_there = there.iter().any(|row| row["Subject"] == first);
-        let resolution = if is_there { jobs::Resolution::Forget } else { jobs::Resolution::Resend };
-        assert_eq!(jobs::resolve(bed.folder.path(), &doubt.call, resolution).expect("resolved"), 100);
+    let mut decided = 0;
+    while let (Err(error), _) = bed.run(input.clone()).await {
+        assert_eq!(error.class(), ErrorClass::InDoubt);
+        let there = bed.rows("Tasks", "Subject").await;
+        let open = jobs::list(bed.folder.path()).expect("a ledger");
+        for doubt in &open[0].in_doubt {
+            let first = if doubt.call.ends_with("/0") { "s0" } else { "s100" };
+            let is_there = there.iter().any(|row| row["Subject"] == first);
+            let resolution = if is_there { jobs::Resolution::Forget } else { jobs::Resolution::Resend };
+            assert_eq!(jobs::resolve(bed.folder.path(), &doubt.call, resolution).expect("resolved"), 100);
+            decided += 1;
+        }
+        let again = jobs::resolve(bed.folder.path(), &open[0].batch, jobs::Resolution::Forget);
+        assert!(again.expect_err("decided").to_string().starts_with("nothing of `"));
     }
-    let again = jobs::resolve(bed.folder.path(), &open[0].batch, jobs::Resolution::Forget);
-    assert!(again.expect_err("decided").to_string().starts_with("nothing of `"));
-    let (summary, lines, _) = bed.written(input).await;
-    assert_eq!((summary.failed(), lines.len()), (0, 1));
+    assert_eq!(decided, 2);
     assert_eq!(bed.rows("Tasks", "Subject").await.len(), 200);
 }
 
