@@ -7,6 +7,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | `aside` | work on a thread of its own |
 //! | [`cli`] | the command lines |
 //! | [`codec`] | CSV in a zip file to records and back |
 //! | [`diagnostic`] | error classes, hints, exit codes |
@@ -19,6 +20,7 @@
 //! | [`written`] | what the target last wrote, for the tap |
 //! | [`zoho`] | everything about Zoho CRM over HTTP |
 
+mod aside;
 pub mod cli;
 pub mod codec;
 pub mod diagnostic;

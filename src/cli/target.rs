@@ -139,8 +139,8 @@ pub fn in_file(settings: &Settings, error: ConfigError) -> SettingsError {
     settings.invalid(&error.pointer, error.message, error.hint)
 }
 
-/// Large reads: a pipe hands over up to a megabyte at once.
-pub const BUFFER_BYTES: usize = 1024 * 1024;
+/// Large reads; some of these chunks wait for their turn.
+pub const BUFFER_BYTES: usize = 256 * 1024;
 
 /// A file of messages, and whether it is one of rejected rows.
 fn open(path: &Path) -> Result<Input, SettingsError> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
+use super::ahead::Stored;
 use super::config::Operation;
 use super::error::Error;
 use super::job::{ByEntry, Job, Laid, after_resend};
@@ -33,7 +34,9 @@ use crate::zoho::api::bulk_write::{
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
 use crate::zoho::types::{FileId, JobId};
 
+/// Pause before the first question after a job, when none was measured yet; doubled before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Uploads slower than this are worth more work on making them small. Unit: bytes a second. Source: our
@@ -44,7 +47,8 @@ const SLOW_LINE: u64 = 1_500_000;
 const JOB_ATTEMPTS: u32 = 3;
 
 /// The file of a job, and what its rows are known by in the result.
-struct Upload {
+#[derive(Debug)]
+pub(super) struct Upload {
     path: PathBuf,
     bytes: u64,
     columns: Vec<usize>,
@@ -53,6 +57,15 @@ struct Upload {
     identities: Vec<Identity>,
     /// Units that no CSV can carry.
     not_in_csv: Vec<Unit>,
+    /// Where Zoho has it, once it was uploaded and until a job took it.
+    stored: Option<Stored>,
+}
+
+impl Upload {
+    /// Whether one job can take it.
+    pub fn is_sendable(&self) -> bool {
+        self.bytes <= MAX_ZIP_BYTES && self.not_in_csv.is_empty()
+    }
 }
 
 impl Job<'_> {
@@ -61,13 +74,17 @@ impl Job<'_> {
         if let Some(others) = self.without_any_parent(&call, effort).await? {
             return self.run_instead(&call, others, effort).await;
         }
-        let upload = self.make_file(&call).await?;
-        if upload.bytes > MAX_ZIP_BYTES || !upload.not_in_csv.is_empty() {
+        let ready = self.ready.lock().await.remove(&call.number);
+        let mut upload = match ready {
+            Some(upload) => upload,
+            None => self.make_file(&call).await?,
+        };
+        if !upload.is_sendable() {
             return self.split(&call, upload, effort).await;
         }
         for attempt in 1.. {
             if call.progress != Progress::Submitted {
-                match self.submit(&mut call, &upload, effort).await {
+                match self.submit(&mut call, &mut upload, effort).await {
                     Ok(()) => {}
                     Err(Error::Zoho { source, .. }) if self.may_fall_back() && refuses_bulk(&source) => {
                         tracing::info!(module = %self.batch.route.module, code = source.code(), "bulk write is refused, record calls are used");
@@ -116,7 +133,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn make_file(&self, call: &Call) -> Result<Upload, Error> {
+    pub(super) async fn make_file(&self, call: &Call) -> Result<Upload, Error> {
         let route = &self.batch.route;
         let by_id = matches!(call.way, Way::BulkUpdate | Way::BulkLookups);
         let laid = self.laid(call, 0).await?;
@@ -126,6 +143,7 @@ impl Job<'_> {
         let header: Vec<&str> = by_id.then_some("id").into_iter().chain(fields).collect();
         let path = self.writer.folder.join(format!("{}-{}.zip", self.batch.id, call.number));
         let expected = self.reader.lock().await.body_bytes()?;
+        let heavy = self.writer.heavy.lock().await;
         let mut file = CsvZipWriter::new(&path, &self.file_name(), &header, self.level(), expected);
         let mut identities = Vec::with_capacity(call.units.len());
         let mut not_in_csv = Vec::new();
@@ -160,10 +178,9 @@ impl Job<'_> {
             identities.push(Identity::of(row()));
         }
         drop(reader);
-        // Deflating takes a while: the next batch fills meanwhile.
-        let finished = tokio::task::spawn_blocking(move || file.finish()).await;
-        let bytes = finished.map_err(|error| Error::Internal(format!("the deflater stopped: {error}")))??;
-        Ok(Upload { path, bytes, columns, by_id, identities, not_in_csv })
+        let bytes = file.finish()?;
+        drop(heavy);
+        Ok(Upload { path, bytes, columns, by_id, identities, not_in_csv, stored: None })
     }
 
     /// How hard to deflate: as the settings say, else hard only where the line is slower than that.
@@ -237,14 +254,13 @@ impl Job<'_> {
         call.parts(way, units, MAX_ROWS_PER_WRITE)
     }
 
-    /// Uploads the file and creates the job; the ledger knows before and after.
-    async fn submit(&self, call: &mut Call, upload: &Upload, effort: &mut Effort) -> Result<(), Error> {
+    /// Uploads the file. That alone writes nothing; only the create call needs an intent.
+    pub(super) async fn store(&self, upload: &mut Upload) -> Result<(), Error> {
         let writer = self.writer;
         let module = &self.batch.route.module;
         if writer.shutdown.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        // An upload alone writes nothing; only the create call needs an intent.
         let begun = Instant::now();
         let file =
             writer.client.bulk_write_upload(&upload.path, &writer.org).await.map_err(|error| {
@@ -252,6 +268,19 @@ impl Job<'_> {
             })?;
         let speed = upload.bytes as f64 / begun.elapsed().as_secs_f64().max(1e-6);
         writer.upload_speed.store(speed as u64, Ordering::Relaxed);
+        upload.stored = Some(Stored::now(file));
+        Ok(())
+    }
+
+    /// Creates the job, of a file uploaded before or now; the ledger knows before and after.
+    async fn submit(&self, call: &mut Call, upload: &mut Upload, effort: &mut Effort) -> Result<(), Error> {
+        let file = loop {
+            match upload.stored.take().and_then(Stored::fresh) {
+                Some(file) => break file,
+                None => self.store(upload).await?,
+            }
+        };
+        let (writer, module) = (self.writer, &self.batch.route.module);
         let request = self.request(file, upload, call.way);
         self.intend(call)?;
         let mut attempt = 1;
@@ -313,14 +342,22 @@ impl Job<'_> {
         }
     }
 
-    /// Asks for the job until it is done; a job in a queue may take its time.
+    /// Asks for the job until it is done; a job in a queue may take its time. The first question comes when
+    /// seven eighths of the last job's time are over: fewer questions, and less waiting for nothing.
     async fn poll(&self, id: &JobId) -> Result<BulkWriteJob, Error> {
         let begun = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let expected = Duration::from_micros(self.writer.job_micros.load(Ordering::Relaxed));
+        let (mut pause, mut next) = if expected.is_zero() {
+            (FIRST_PAUSE, FIRST_PAUSE * 2)
+        } else {
+            (expected * 7 / 8, expected / 8)
+        };
         loop {
-            if self.writer.shutdown.is_cancelled() {
-                return Err(Error::Interrupted);
+            tokio::select! {
+                () = sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)) => {}
+                () = self.writer.shutdown.cancelled() => return Err(Error::Interrupted),
             }
+            (pause, next) = (next, (next * 2).min(LONGEST_PAUSE));
             let job = self
                 .writer
                 .client
@@ -328,17 +365,14 @@ impl Job<'_> {
                 .await
                 .map_err(|error| Error::zoho(format!("cannot ask for bulk write job `{id}`"), error))?;
             if matches!(job.status, JobState::Completed | JobState::Failure(_)) {
+                let took = begun.elapsed().as_micros() as u64;
+                self.writer.job_micros.store(took, Ordering::Relaxed);
                 return Ok(job);
             }
             if let Some(limit) = self.writer.config.job_timeout.filter(|limit| begun.elapsed() > *limit) {
                 let module = self.batch.route.module.clone();
                 return Err(Error::JobTimeout { job: id.to_string(), module, seconds: limit.as_secs() });
             }
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.writer.shutdown.cancelled() => return Err(Error::Interrupted),
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -362,6 +396,7 @@ impl Job<'_> {
         self.writer.client.bulk_write_download(url, &path).await.map_err(|error| {
             Error::zoho(format!("cannot download the result of bulk write job `{id}`"), error)
         })?;
+        let _heavy = self.writer.heavy.lock().await;
         let wrong = |source: ArchiveError| Error::Result { job: id.to_string(), source: Box::new(source) };
         let mut archive = CsvArchive::open(&path).map_err(wrong)?;
         let csv = archive.csv().map_err(wrong)?;

@@ -1,4 +1,5 @@
-//! Batches on their way: filled, closed with their parents first, started when their module is free, settled.
+//! Batches on their way: filled, closed with their parents first, started when their module is free or made ready
+//! behind the one before, settled.
 //!
 //! A part of the pipeline; what comes in and what goes out is not decided here.
 
@@ -8,13 +9,16 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::ahead::{InFlight, Turn};
 use super::batch::{ClosedBatch, Entry, OpenBatch};
 use super::config::Duplicates;
 use super::error::Error;
 use super::mapping::Route;
 use super::outcome::Outcome;
 use super::pipeline::Pipeline;
+use super::waiting::Behind;
 use super::write::Written;
+use crate::aside::aside;
 
 /// Results that wait for another module's before its batch is closed early.
 const MOST_HELD_RESULTS: usize = 60_000;
@@ -115,26 +119,44 @@ impl<W: Write> Pipeline<W> {
         Ok(())
     }
 
-    /// Starts every queued batch whose module is free and whose parents are written.
+    /// Starts every queued batch whose module is free, or has one in flight that lets it be made ready, and whose
+    /// parents are written.
     pub(super) fn start_ready(&mut self) {
         let mut waiting = VecDeque::new();
         while let Some(batch) = self.queue.pop_front() {
-            let blocked = |module: &str| {
-                self.in_flight.contains_key(module)
-                    || waiting.iter().any(|before: &ClosedBatch| before.route.module == module)
+            let module = batch.route.module.clone();
+            let queued =
+                |module: &str| waiting.iter().any(|before: &ClosedBatch| before.route.module == module);
+            let is_written = |parent: &str| !self.in_flight.contains_key(parent) && !queued(parent);
+            let behind = self.behind(&module);
+            let may_start = !queued(&module) && batch.route.parents().all(is_written);
+            let turn = match self.in_flight.get_mut(&module) {
+                None if may_start => {
+                    self.in_flight.insert(module, InFlight::new(&batch.route, batch.first_line));
+                    None
+                }
+                Some(before) if may_start && behind.is_empty() && before.lets_ahead(&batch.route) => {
+                    Some(before.follow(batch.first_line))
+                }
+                _ => {
+                    waiting.push_back(batch);
+                    continue;
+                }
             };
-            if blocked(&batch.route.module) || batch.route.parents().any(blocked) {
-                waiting.push_back(batch);
-                continue;
-            }
-            self.in_flight.insert(batch.route.module.clone(), batch.first_line);
-            let (writer, behind) = (self.writer.clone(), self.behind(&batch.route.module));
-            // On a thread of its own: much of it is work, and as a task it would share a thread with the loop,
-            // which fills the next batch meanwhile.
-            let runtime = Handle::current();
-            self.tasks.spawn_blocking(move || runtime.block_on(writer.write(batch, &behind)));
+            self.start(batch, behind, turn);
         }
         self.queue = waiting;
+    }
+
+    /// Writes a batch on a thread of its own: much of it is work, and as a task it would share a thread with
+    /// the loop, which fills the next batch meanwhile.
+    fn start(&mut self, batch: ClosedBatch, behind: Behind, turn: Option<Turn>) {
+        let (writer, runtime) = (self.writer.clone(), Handle::current());
+        let write = move || runtime.block_on(writer.write(batch, &behind, turn));
+        self.tasks.spawn(async move {
+            let done = aside("batch", write).await;
+            done.map_err(|error| Error::Internal(format!("a batch cannot be written: {error}")))?
+        });
     }
 
     pub(super) async fn wait_for_one(&mut self) -> Result<(), Error> {
@@ -154,10 +176,19 @@ impl<W: Write> Pipeline<W> {
         done: Result<Result<Written, Error>, tokio::task::JoinError>,
     ) -> Result<(), Error> {
         let written = done.map_err(|error| Error::Internal(format!("a writer stopped: {error}")))??;
-        let first_line = self.in_flight.remove(&written.batch.route.module).unwrap_or_default();
+        let first_line = self.landed(&written.batch.route.module);
         self.receive(written, first_line)?;
         self.start_ready();
         self.try_few().await
+    }
+
+    /// Takes the written batch of a module out of flight and lets the one behind it go; the line it held.
+    pub(super) fn landed(&mut self, module: &str) -> u64 {
+        let Some((line, next)) = self.in_flight.remove(module).map(InFlight::done) else { return 0 };
+        if let Some(next) = next {
+            self.in_flight.insert(module.to_owned(), next);
+        }
+        line
     }
 
     /// Reports a written batch and forgets it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 
+use super::ahead::Ready;
 use super::batch::{Entry, Step};
 use super::config::Method;
 use super::error::Error;
@@ -70,6 +71,7 @@ pub(super) struct Job<'a> {
     pub parents: Mutex<Parents>,
     pub patience: Patience,
     pub failed: AtomicBool,
+    pub ready: Mutex<Ready>,
 }
 
 impl Laid {
@@ -103,7 +105,23 @@ pub(super) fn first_error_first<T>(mut results: Vec<Result<T, Error>>) -> Vec<Re
     results
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    pub fn new(writer: &'a Writer, batch: &'a StoredBatch, reader: SpoolReader, patience: Patience) -> Self {
+        Self {
+            writer,
+            batch,
+            reader: Mutex::new(reader),
+            parents: Mutex::default(),
+            patience,
+            failed: AtomicBool::new(false),
+            ready: Mutex::default(),
+        }
+    }
+
+    pub fn into_reader(self) -> SpoolReader {
+        self.reader.into_inner()
+    }
+
     /// Runs calls side by side, all of the first pass or all of the second.
     pub(super) async fn run_all(
         &self,
@@ -194,6 +212,7 @@ impl Job<'_> {
     /// Stores the outcomes of a call's units and gives them by entry, and the calls that send some of them
     /// again. Lookups that come second are planned with it.
     pub async fn done_but(&self, call: &Call, fates: Vec<Fate>) -> Result<(ByEntry, Vec<Call>), Error> {
+        let _heavy = self.writer.heavy.lock().await;
         let mut rows = Vec::with_capacity(fates.len());
         let (mut waiting, mut again, mut second) = (Vec::new(), Vec::new(), Vec::new());
         for (place, (unit, fate)) in call.units.iter().zip(fates).enumerate() {

@@ -9,6 +9,7 @@
 //! specification 0.3.0 on the input side, Zoho's v8 pages on the other.
 
 pub mod activation;
+mod ahead;
 mod announce;
 pub mod batch;
 mod bulk;
@@ -166,8 +167,10 @@ pub async fn run(
         // A child: a failure of ours stops our own tasks, not the caller's.
         shutdown: start.shutdown.child_token(),
         creating: Arc::default(),
+        heavy: Arc::default(),
         dry_run: start.dry_run,
         upload_speed: Arc::new(u64::MAX.into()),
+        job_micros: Arc::default(),
     };
     let mut pipeline = pipeline(writer, reporter, began, run_name, output);
     pipeline.source = start.source;

@@ -1,8 +1,9 @@
 //! The order of things: lines in, batches filled and written, STATE values out.
 //!
 //! One loop owns everything that changes: streams, open batches, results, held STATE values. Writing runs
-//! beside it on threads of its own, one batch per module at a time, while the next one fills. When a second
-//! batch of a module is ready before the first is done, reading waits: memory and disk stay bounded. A batch
+//! beside it on threads of its own, one batch per module at a time, while the next one is made ready and the one
+//! after that fills. When a third batch of a module is full before the first is done, reading waits: memory
+//! and disk stay bounded. A batch
 //! of children closes the open batches of its parents first and waits for them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Source;
+use super::ahead::InFlight;
 use super::batch::{ClosedBatch, Entry, OpenBatch, Step};
 use super::conduct::DeletedRows;
 use super::deletes::Deletes;
@@ -64,7 +66,7 @@ pub struct Pipeline<W> {
     pub(super) gate: StateGate,
     pub(super) open: BTreeMap<i64, OpenBatch>,
     pub(super) queue: VecDeque<ClosedBatch>,
-    pub(super) in_flight: HashMap<String, u64>,
+    pub(super) in_flight: HashMap<String, InFlight>,
     pub(super) parked: Parked,
     pub(super) family: Family,
     pub(super) tasks: JoinSet<Result<Written, Error>>,
@@ -342,10 +344,10 @@ impl<W: Write> Pipeline<W> {
         loop {
             match timeout_at(deadline, self.tasks.join_next()).await {
                 Ok(Some(Ok(Ok(written)))) => {
-                    let module = written.batch.route.module.clone();
-                    let line = self.in_flight.remove(&module).unwrap_or_default();
+                    let route = written.batch.route.clone();
+                    let line = self.landed(&route.module);
                     if let Err(error) = self.receive(written, line) {
-                        self.in_flight.insert(module, line);
+                        self.in_flight.insert(route.module.clone(), InFlight::new(&route, line));
                         tracing::warn!(%error, "the results of a batch could not be told");
                     }
                 }
@@ -365,7 +367,11 @@ impl<W: Write> Pipeline<W> {
         let queued = self.queue.iter().map(|batch| batch.first_line);
         let deletes = self.deletes.first_line().into_iter().chain(self.deletes_under_way);
         let held = deletes.chain(self.parked.first_line());
-        let pending = open.chain(queued).chain(self.in_flight.values().copied()).chain(held).min();
+        let pending = open
+            .chain(queued)
+            .chain(self.in_flight.values().map(|flight| flight.first_line))
+            .chain(held)
+            .min();
         if self.gate.waiting_since().is_none_or(|line| pending.is_some_and(|pending| line >= pending)) {
             return Ok(());
         }

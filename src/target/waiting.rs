@@ -40,6 +40,11 @@ pub struct Waiting {
 pub struct Behind(Vec<Arc<HashSet<u128>>>);
 
 impl Behind {
+    /// Whether no rows wait.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether rows of a record wait.
     pub fn has(&self, key: u128) -> bool {
         self.0.iter().any(|keys| keys.contains(&key))

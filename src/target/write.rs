@@ -5,11 +5,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::{Ready, Turn};
 use super::batch::{ClosedBatch, Step};
 use super::config::TargetConfig;
 use super::error::Error;
@@ -35,10 +36,14 @@ pub struct Writer {
     pub(super) shutdown: CancellationToken,
     /// Held by the batch that creates missing parents.
     pub(super) creating: Arc<Mutex<()>>,
+    /// Held while the rows of a bulk file or of its result are in memory: of one batch at a time.
+    pub(super) heavy: Arc<Mutex<()>>,
     /// Whether batches are only counted.
     pub(super) dry_run: bool,
     /// Bytes a second of the last upload; a fast line until one was measured.
     pub(super) upload_speed: Arc<AtomicU64>,
+    /// Microseconds that the last bulk job took to its end; 0 until one was measured.
+    pub(super) job_micros: Arc<AtomicU64>,
 }
 
 /// A batch that has been sent: its rows have outcomes, but for those that wait.
@@ -79,11 +84,17 @@ impl Effort {
 }
 
 impl Writer {
-    /// Writes a new batch; rows of records in `behind` wait.
+    /// Writes a new batch; rows of records in `behind` wait. One that has to wait for its turn makes its files
+    /// first.
     ///
     /// # Errors
     /// When a call fails for good, ends in doubt, or the run is told to stop; the ledger then knows.
-    pub async fn write(&self, closed: ClosedBatch, behind: &Behind) -> Result<Written, Error> {
+    pub(super) async fn write(
+        &self,
+        closed: ClosedBatch,
+        behind: &Behind,
+        turn: Option<Turn>,
+    ) -> Result<Written, Error> {
         let batch = StoredBatch {
             id: closed.id,
             run: self.run,
@@ -95,6 +106,10 @@ impl Writer {
         let mut reader = closed.reader;
         let scope = Scope { behind: Some(behind), ..Scope::default() };
         let calls = plan::plan(&mut reader, &batch.route, self.config.method, scope)?;
+        let mut ready = Ready::new();
+        if let Some(turn) = turn {
+            (reader, ready) = self.make_ready(&batch, reader, &calls, turn).await?;
+        }
         if self.dry_run {
             return rehearsal::written(batch, reader, &calls);
         }
@@ -103,7 +118,7 @@ impl Writer {
             reader.sync()?;
             self.ledger.add_batch(&self.org, &batch, &calls)?;
         }
-        self.finish(batch, reader, calls, Patience::Waits, |_| true).await
+        self.finish(batch, reader, (calls, ready), Patience::Waits, |_| true).await
     }
 
     /// Takes a batch that an earlier run left behind as far as it goes: rows whose parents are not there yet
@@ -115,7 +130,7 @@ impl Writer {
         let mut reader = SpoolReader::open(&batch.spool)?;
         let calls = self.ledger.calls(&batch.id)?;
         let (calls, _) = self.awake(&batch, &mut reader, calls, &Behind::default())?;
-        self.finish(batch, reader, calls, Patience::Waits, |_| true).await
+        self.finish(batch, reader, (calls, Ready::new()), Patience::Waits, |_| true).await
     }
 
     /// Tries again what of a batch waits.
@@ -132,6 +147,7 @@ impl Writer {
         let calls = self.ledger.calls(&batch.id)?;
         let (calls, waited) = self.awake(&batch, &mut reader, calls, behind)?;
         // What was done before is remembered, and may have been overwritten since.
+        let calls = (calls, Ready::new());
         self.finish(batch, reader, calls, patience, |number| waited.contains(&number)).await
     }
 
@@ -151,7 +167,7 @@ impl Writer {
         &self,
         batch: StoredBatch,
         reader: SpoolReader,
-        calls: Vec<Call>,
+        (calls, ready): (Vec<Call>, Ready),
         patience: Patience,
         fresh: impl Fn(u32) -> bool,
     ) -> Result<Written, Error> {
@@ -160,14 +176,7 @@ impl Writer {
             told.stored(self.ledger.outcomes(&batch.id)?);
         }
         let may_wait = batch.route.waits() || calls.iter().any(|call| call.progress == Progress::Waiting);
-        let job = Job {
-            writer: self,
-            batch: &batch,
-            reader: Mutex::new(reader),
-            parents: Mutex::default(),
-            patience,
-            failed: AtomicBool::new(false),
-        };
+        let job = Job { ready: Mutex::new(ready), ..Job::new(self, &batch, reader, patience) };
         let mut effort = Effort::default();
         let first: Vec<Call> = calls.into_iter().filter(|call| !call.way.comes_second()).collect();
         job.find_parents(&first, &mut effort).await?;
@@ -175,7 +184,7 @@ impl Writer {
         if may_wait {
             job.set_lookups(&mut told, &mut effort).await?;
         }
-        let mut reader = job.reader.into_inner();
+        let mut reader = job.into_reader();
         let waiting = if may_wait { self.waiting(&batch, &mut reader)? } else { Waiting::default() };
         let outcomes = told.whole(&mut reader)?;
         let remembered = self.remember(&batch, &mut reader, &outcomes, |number| {

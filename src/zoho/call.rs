@@ -20,7 +20,8 @@ pub(super) struct Call {
     pub(super) is_heavy: bool,
     pub(super) is_download: bool,
     pub(super) is_once: bool,
-    pub(super) rank: u32,
+    /// Where it is taken only so often a minute: how many others it may let pass meanwhile.
+    pub(super) turn: Option<u32>,
     pub(super) module: Option<String>,
     pub(super) job: Option<String>,
 }
@@ -47,7 +48,7 @@ impl Call {
             is_heavy: false,
             is_download: false,
             is_once: false,
-            rank: 0,
+            turn: None,
             module: None,
             job: None,
         }
@@ -120,9 +121,9 @@ impl Call {
         self
     }
 
-    /// How many others it may let pass while it waits for its turn; none if 0.
-    pub(super) fn rank(mut self, rank: u32) -> Self {
-        self.rank = rank;
+    /// Waits for its turn among those that are taken only so often a minute; may let `rank` others pass.
+    pub(super) fn in_turn(mut self, rank: u32) -> Self {
+        self.turn = Some(rank);
         self
     }
 

@@ -272,8 +272,8 @@ impl Client {
         let shared = &*self.0;
         let token = shared.auth.token().await?;
         let request = self.request(call, &token)?;
-        if call.is_download {
-            shared.downloads.wait(call.rank).await;
+        if let Some(rank) = call.turn {
+            shared.downloads.wait(rank).await;
         }
         let permits = self.enter(call).await;
         shared.budget.charge(call.category, call.price, again).map_err(|error| call.place(error))?;

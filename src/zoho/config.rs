@@ -46,7 +46,7 @@ pub struct Connection {
     pub retry: RetryPolicy,
     /// How many API credits may be spent.
     pub credits: CreditLimits,
-    /// Bulk result downloads started per minute. Default: 10; the server refuses more ("Bulk Read, Limitations").
+    /// Bulk Read results fetched per minute. Default: 10; the server refuses more ("Bulk Read, Limitations").
     pub downloads_per_minute: usize,
     /// How many processes share the pool of simultaneous calls. Default: 1.
     pub processes: usize,

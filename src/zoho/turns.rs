@@ -1,4 +1,4 @@
-//! Turns for what a server takes only so often a minute: the result files of bulk jobs.
+//! Turns for what a server takes only so often a minute: the result files of Bulk Read.
 //!
 //! Follows "Bulk Read, Limitations" (downloads per minute). Whoever is needed soonest goes first, not
 //! whoever came first: a file that rows are waiting for passes one that was fetched ahead, unless

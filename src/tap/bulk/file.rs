@@ -4,6 +4,7 @@ use super::super::error::Error;
 use super::super::extract::{CallError, Context, in_stream};
 use super::super::state::precedes;
 use super::jobs::is_gone;
+use crate::aside::aside;
 use crate::codec::archive::{ArchiveError, CsvArchive};
 use crate::codec::decode::{CsvDecoder, DecodeError};
 use crate::codec::plan::{Column, RecordPlan};
@@ -73,7 +74,8 @@ pub(in crate::tap) async fn fetch(
         };
         let job = job.to_owned();
         let turn = context.proving.lock().await;
-        let found = tokio::task::block_in_place(|| inspect(file.path()));
+        let path = file.path().to_owned();
+        let found = aside("prove", move || inspect(&path)).await.map_err(failed)?;
         drop(turn);
         match found {
             Ok(rows) if rows.count == result.count => {

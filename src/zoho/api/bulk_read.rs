@@ -151,7 +151,7 @@ impl Client {
     pub async fn bulk_read_download(&self, url: &str, to: &Path, rank: u32) -> Result<u64, Error> {
         let url =
             if url.contains("://") { url.to_owned() } else { format!("/{}", url.trim_start_matches('/')) };
-        self.fetch_file(&Call::download(&url).rank(rank), to).await
+        self.fetch_file(&Call::download(&url).in_turn(rank), to).await
     }
 }
 
