@@ -343,14 +343,14 @@ impl Job<'_> {
     }
 
     /// Asks for the job until it is done; a job in a queue may take its time. The first question comes when
-    /// seven eighths of the last job's time are over: fewer questions, and less waiting for nothing.
+    /// three quarters of the last job's time are over: fewer questions, and less waiting for nothing.
     async fn poll(&self, id: &JobId) -> Result<BulkWriteJob, Error> {
         let begun = Instant::now();
         let expected = Duration::from_micros(self.writer.job_micros.load(Ordering::Relaxed));
         let (mut pause, mut next) = if expected.is_zero() {
             (FIRST_PAUSE, FIRST_PAUSE * 2)
         } else {
-            (expected * 7 / 8, expected / 8)
+            (expected * 3 / 4, expected / 8)
         };
         loop {
             tokio::select! {

@@ -6,6 +6,7 @@
 //! - `parents`: parents that come after their children.
 //! - `checks`: what is refused before it is sent.
 //! - `again`: rows found again, by mark, as replays, from rejected ones.
+//! - `ahead`: batches made ready while the one before them is written.
 //! - `batches`: rows in files that BATCH messages name.
 //! - `crash`: what survives lost answers, stops and kills.
 //! - `deletes`: what is deleted, and what did not change.
@@ -17,6 +18,7 @@
 //! - `files`: one behaviour per file of `tests/data/singer`.
 
 mod again;
+mod ahead;
 mod batches;
 mod checks;
 mod claims;
