@@ -125,7 +125,7 @@ impl Writer {
     /// come again, since no STATE has passed them.
     ///
     /// # Errors
-    /// As [`Writer::write`].
+    /// As for a new batch.
     pub async fn recover(&self, batch: StoredBatch) -> Result<Written, Error> {
         let mut reader = SpoolReader::open(&batch.spool)?;
         let calls = self.ledger.calls(&batch.id)?;
@@ -136,7 +136,7 @@ impl Writer {
     /// Tries again what of a batch waits.
     ///
     /// # Errors
-    /// As [`Writer::write`].
+    /// As for a new batch.
     pub async fn resume(
         &self,
         batch: StoredBatch,
