@@ -68,6 +68,8 @@ pub struct SpoolWriter {
 #[derive(Debug)]
 pub struct SpoolReader {
     file: BufReader<File>,
+    /// Where the next byte is read, so that nobody has to ask the system for every row.
+    place: u64,
     /// None until they were read.
     heads: Option<Heads>,
     line: Vec<u8>,
@@ -102,8 +104,9 @@ impl SpoolWriter {
     /// When the disk refuses.
     pub fn close(self) -> std::io::Result<SpoolReader> {
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let place = self.heads.end;
         let file = BufReader::with_capacity(READ_BYTES, file);
-        Ok(SpoolReader { file, heads: Some(self.heads), line: self.line })
+        Ok(SpoolReader { file, place, heads: Some(self.heads), line: self.line })
     }
 }
 
@@ -114,7 +117,7 @@ impl SpoolReader {
     /// When it cannot be opened.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let file = BufReader::with_capacity(READ_BYTES, File::open(path)?);
-        Ok(Self { file, heads: None, line: Vec::new() })
+        Ok(Self { file, place: 0, heads: None, line: Vec::new() })
     }
 
     /// Waits until a file that was written in this run is on the disk.
@@ -211,12 +214,14 @@ impl SpoolReader {
 
     /// Reads so many bytes from there on into `line`.
     fn fill(&mut self, from: u64, length: usize) -> std::io::Result<()> {
-        let here = self.file.stream_position()?;
         // Moving within the buffer costs nothing; most rows are read one after the other.
-        let way = i64::try_from(from).and_then(|to| i64::try_from(here).map(|here| to - here));
+        let way = i64::try_from(from).and_then(|to| i64::try_from(self.place).map(|here| to - here));
         self.file.seek_relative(way.map_err(|_| broken("the file is too long"))?)?;
+        self.place = from;
         self.line.resize(length, 0);
-        self.file.read_exact(&mut self.line)
+        self.file.read_exact(&mut self.line)?;
+        self.place += length as u64;
+        Ok(())
     }
 
     fn known(&mut self) -> std::io::Result<&Heads> {
@@ -233,6 +238,7 @@ impl SpoolReader {
             self.line.clear();
             let length = self.file.read_until(b'\n', &mut self.line)?;
             if length == 0 {
+                self.place = heads.end;
                 return Ok(heads);
             }
             let (entry, body) = read_line(&self.line).ok_or_else(|| broken("an entry cannot be read"))?;
