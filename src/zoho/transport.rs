@@ -12,9 +12,16 @@ use crate::secret::Secret;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::multipart::{Form, Part};
 use reqwest::{Client as Http, RequestBuilder, Response, Url, redirect};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::fs::File;
+use tokio_util::io::ReaderStream;
+
+/// Bytes of a file read at once.
+const UPLOAD_PIECE: usize = 128 << 10;
 
 /// Hops after which a chain of redirects is taken for a loop.
 const MAX_REDIRECTS: usize = 5;
@@ -219,11 +226,22 @@ impl Transport {
     }
 }
 
-async fn file_form(path: &Path) -> Result<reqwest::multipart::Form, Error> {
-    reqwest::multipart::Form::new().file("file", path).await.map_err(|error| {
+async fn file_form(path: &Path) -> Result<Form, Error> {
+    file_part(path).await.map(|part| Form::new().part("file", part)).map_err(|error| {
         Error::new(ErrorKind::File, format!("`{}` cannot be read for upload", path.display()))
             .with_source(error)
     })
+}
+
+/// A zip file as it lies on the disk. The library's own way reads it in pieces of 8 KiB, each of them a job for
+/// another thread: measured, 4,500 of those for the files of 200,000 rows.
+async fn file_part(path: &Path) -> io::Result<Part> {
+    let file = File::open(path).await?;
+    let length = file.metadata().await?.len();
+    let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, UPLOAD_PIECE));
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let part = Part::stream_with_length(body, length).file_name(name);
+    part.mime_str("application/zip").map_err(io::Error::other)
 }
 
 /// Where a redirect leads; an error if this kind of call must not follow one.
