@@ -18,6 +18,10 @@ use zoho_crm_connector::codec::plan::{Column, RecordPlan};
 use zoho_crm_connector::codec::value::Kind;
 use zoho_crm_connector::target::record::{Keys, RecordLine};
 
+/// The target's, see `cli/memory.rs`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: u64 = 20_000;
 
 fn plan() -> RecordPlan {

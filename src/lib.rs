@@ -34,8 +34,3 @@ pub mod tap;
 pub mod target;
 pub mod written;
 pub mod zoho;
-
-/// Gives memory back that several threads had: the system's own keeps what a batch took for every thread
-/// that worked on one.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

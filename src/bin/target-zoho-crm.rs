@@ -1,5 +1,8 @@
 //! `target-zoho-crm`: see `zoho_crm_connector::target`.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     zoho_crm_connector::cli::target_main()
 }

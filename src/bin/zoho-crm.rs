@@ -1,5 +1,8 @@
 //! `zoho-crm`, the operator's tool: see `zoho_crm_connector::cli`.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     zoho_crm_connector::cli::operator_main()
 }

@@ -16,6 +16,7 @@ mod jobs;
 mod log_choice;
 mod logging;
 mod man;
+mod memory;
 mod metrics;
 mod operator;
 mod plan;

@@ -4,7 +4,7 @@ use super::airbyte::{self, DestinationArgs, SourceArgs};
 use super::args::{LogArgs, OperatorArgs, TapArgs, TargetArgs};
 use super::log_choice::LogChoice;
 use super::progress::Screen;
-use super::{logging, operator, tap, target};
+use super::{logging, memory, operator, tap, target};
 use crate::diagnostic::{Diagnostic, ErrorClass, ExitStatus};
 use crate::error::Error;
 use clap::Parser;
@@ -98,7 +98,7 @@ where
     F: FnOnce(Screen, CancellationToken) -> J,
     J: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    keep_memory_small();
+    memory::keep_small();
     let screen = Screen::new(choice);
     logging::init(choice, &screen);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -121,24 +121,6 @@ where
     match end.signal {
         Some(signal) => die(signal),
         None => status,
-    }
-}
-
-/// Keeps memory in pages of the usual size: of huge ones, which the allocator asks for, every thread would hold
-/// some megabytes that it never uses. Measured: half of the tap's memory, a sixth of the target's.
-///
-/// What is freed goes back to the system at once, not after a while: batches come and go in pieces of many
-/// megabytes. Measured: a third of the target's memory, for a tenth more system time.
-fn keep_memory_small() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
-    /// Milliseconds until freed memory goes back. Source: `mi_option_e` in mimalloc.h, version 3.
-    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-    // SAFETY: it stores a number in the allocator's options, at a place the allocator checks; what a user says
-    // in the environment stays.
-    #[allow(unsafe_code)]
-    unsafe {
-        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 0);
     }
 }
 

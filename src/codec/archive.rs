@@ -132,7 +132,7 @@ impl CsvArchive {
 }
 
 /// Bytes handed over at once, and how many such blocks wait for their reader.
-const BLOCK_BYTES: usize = 64 * 1024;
+const BLOCK_BYTES: usize = 32 * 1024;
 const BLOCKS_AHEAD: usize = 4;
 
 /// The bytes of a CSV file that another thread unpacks.
