@@ -53,6 +53,12 @@ pub(super) fn quote(bytes: &[u8], at: usize) -> usize {
     find(bytes, at, |word| equal(word, b'"'), |byte| byte == b'"')
 }
 
+/// Where the next backslash stands; the length if there is none.
+#[inline]
+pub(super) fn backslash(bytes: &[u8], at: usize) -> usize {
+    find(bytes, at, |word| equal(word, b'\\'), |byte| byte == b'\\')
+}
+
 /// Where the next quote or backslash stands; the length if there is none.
 #[inline]
 pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
@@ -97,6 +103,7 @@ mod tests {
             prop_assert_eq!(quote_or_backslash(&bytes, at), slow(&|byte| b"\"\\".contains(&byte)));
             prop_assert_eq!(to_quote(&bytes, at), slow(&|byte| b",\"\n\r".contains(&byte)));
             prop_assert_eq!(quote(&bytes, at), slow(&|byte| byte == b'"'));
+            prop_assert_eq!(backslash(&bytes, at), slow(&|byte| byte == b'\\'));
             prop_assert_eq!(to_escape(&bytes, at), slow(&|byte| byte < 0x20 || b"\"\\".contains(&byte)));
         }
     }

@@ -4,7 +4,7 @@
 //! Whoever calls has had the text checked (a `RawValue` of a message, or what we wrote ourselves). On
 //! anything else a walk ends early; it never panics.
 
-use super::bytes::quote_or_backslash;
+use super::bytes::{backslash, quote_or_backslash};
 
 /// The members of an object in their order: the key, still escaped, and the text of the value.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl<'a> Iterator for Items<'a> {
 #[inline]
 pub fn plain_string(json: &str) -> Option<&str> {
     let text = json.strip_prefix('"')?.strip_suffix('"')?;
-    (!text.as_bytes().contains(&b'\\')).then_some(text)
+    (backslash(text.as_bytes(), 0) == text.len()).then_some(text)
 }
 
 fn inside(text: &str, open: u8) -> usize {

@@ -7,6 +7,8 @@
 
 use std::io::BufRead;
 
+use memchr::memchr;
+
 use super::message::{Message, MessageError};
 use crate::diagnostic::{Diagnostic, ErrorClass, thousands};
 
@@ -115,20 +117,18 @@ impl Diagnostic for Error {
 impl Chunk {
     /// The lines that are not blank.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        let mut position = self.start;
-        self.data
-            .split_inclusive(|&byte| byte == b'\n')
-            .map(move |piece| {
-                let line = Line {
-                    position,
-                    bytes: piece.strip_suffix(b"\n").unwrap_or(piece),
-                    terminated: piece.ends_with(b"\n"),
-                };
-                position.line += 1;
-                position.offset += piece.len() as u64;
-                line
-            })
-            .filter(|line| !line.bytes.trim_ascii().is_empty())
+        let (mut position, mut rest) = (self.start, self.data.as_slice());
+        let pieces = std::iter::from_fn(move || {
+            let end = memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
+            let (piece, behind) = rest.split_at(end);
+            rest = behind;
+            let bytes = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let line = Line { position, bytes, terminated: bytes.len() < piece.len() };
+            position.line += 1;
+            position.offset += piece.len() as u64;
+            (!piece.is_empty()).then_some(line)
+        });
+        pieces.filter(|line| !line.bytes.trim_ascii().is_empty())
     }
 }
 
