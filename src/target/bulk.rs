@@ -396,7 +396,6 @@ impl Job<'_> {
         self.writer.client.bulk_write_download(url, &path).await.map_err(|error| {
             Error::zoho(format!("cannot download the result of bulk write job `{id}`"), error)
         })?;
-        let _heavy = self.writer.heavy.lock().await;
         let wrong = |source: ArchiveError| Error::Result { job: id.to_string(), source: Box::new(source) };
         let mut archive = CsvArchive::open(&path).map_err(wrong)?;
         let csv = archive.csv().map_err(wrong)?;

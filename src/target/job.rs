@@ -212,7 +212,6 @@ impl<'a> Job<'a> {
     /// Stores the outcomes of a call's units and gives them by entry, and the calls that send some of them
     /// again. Lookups that come second are planned with it.
     pub async fn done_but(&self, call: &Call, fates: Vec<Fate>) -> Result<(ByEntry, Vec<Call>), Error> {
-        let _heavy = self.writer.heavy.lock().await;
         let mut rows = Vec::with_capacity(fates.len());
         let (mut waiting, mut again, mut second) = (Vec::new(), Vec::new(), Vec::new());
         for (place, (unit, fate)) in call.units.iter().zip(fates).enumerate() {

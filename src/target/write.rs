@@ -36,7 +36,7 @@ pub struct Writer {
     pub(super) shutdown: CancellationToken,
     /// Held by the batch that creates missing parents.
     pub(super) creating: Arc<Mutex<()>>,
-    /// Held while the rows of a bulk file or of its result are in memory: of one batch at a time.
+    /// Held while a bulk file is made, which has its rows in memory: one at a time, whatever their modules.
     pub(super) heavy: Arc<Mutex<()>>,
     /// Whether batches are only counted.
     pub(super) dry_run: bool,
