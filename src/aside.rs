@@ -7,24 +7,36 @@
 use std::io;
 use tokio::sync::oneshot;
 
-/// Runs `work` on a thread of that name.
+/// Runs `work` on a thread of that name, which starts at once, whether or not anybody waits for it yet.
 ///
 /// # Errors
 /// When the thread cannot be started, or panics.
-pub(crate) async fn aside<T: Send + 'static>(
-    name: &str,
+pub(crate) fn aside<T: Send + 'static>(
+    name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<T> {
+) -> impl Future<Output = io::Result<T>> + Send + 'static {
     let (tell, told) = oneshot::channel();
     // Nobody listens where a run ends early.
     let work = move || drop(tell.send(work()));
-    std::thread::Builder::new().name(name.to_owned()).spawn(work)?;
-    told.await.map_err(|_| io::Error::other("its thread stopped"))
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    async move {
+        started?;
+        told.await.map_err(|_| io::Error::other("its thread stopped"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::aside;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn work_starts_before_anybody_waits_for_it() {
+        let (tell, told) = channel();
+        let _unpolled = aside("now", move || tell.send(()));
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(()));
+    }
 
     #[tokio::test]
     async fn what_is_done_aside_comes_back_and_a_panic_is_an_error() {

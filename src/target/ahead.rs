@@ -116,6 +116,8 @@ impl Writer {
                 }
                 ready.insert(call.number, upload);
             }
+            // It has to be on the disk before the ledger knows of it.
+            job.reader.lock().await.sync()?;
         }
         let shutdown = self.shutdown.clone();
         tokio::select! {

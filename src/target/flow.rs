@@ -152,10 +152,10 @@ impl<W: Write> Pipeline<W> {
     /// the loop, which fills the next batch meanwhile.
     fn start(&mut self, batch: ClosedBatch, behind: Behind, turn: Option<Turn>) {
         let (writer, runtime) = (self.writer.clone(), Handle::current());
-        let write = move || runtime.block_on(writer.write(batch, &behind, turn));
+        // The thread starts here and now: a task that started it could wait until this loop does.
+        let written = aside("batch", move || runtime.block_on(writer.write(batch, &behind, turn)));
         self.tasks.spawn(async move {
-            let done = aside("batch", write).await;
-            done.map_err(|error| Error::Internal(format!("a batch cannot be written: {error}")))?
+            written.await.map_err(|error| Error::Internal(format!("a batch cannot be written: {error}")))?
         });
     }
 
