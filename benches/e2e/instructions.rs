@@ -2,8 +2,8 @@
 //!
 //! The codec reads and writes 2,000 rows and 200 rows of the reference; the difference is what a row
 //! takes. `benches/instructions.json` holds the figures by compiler and profile; more than 5% above them
-//! is an error. Without valgrind, or for another compiler, it says that nothing was compared.
-//! `INSTRUCTIONS=write` writes the file anew.
+//! is an error, also in `.ci/run`. Without valgrind, or for another compiler, it says that nothing was compared.
+//! `INSTRUCTIONS=write` writes the figures of this build anew.
 
 use super::reference;
 use serde_json::{Value, json};
@@ -20,9 +20,11 @@ const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions
 
 /// Counts and compares; false if a count is above its figure.
 pub fn guard(dir: &Path) -> bool {
-    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("instructions: valgrind is not there, so nothing was counted");
-        return true;
+    for tool in ["valgrind", "zip"] {
+        if Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_err() {
+            println!("instructions: {tool} is not there, so nothing was counted");
+            return true;
+        }
     }
     let (many, few) = (counted(dir, MANY), counted(dir, FEW));
     let per_row = |at: usize| (many[at] - few[at]) / (MANY - FEW);
@@ -32,7 +34,7 @@ pub fn guard(dir: &Path) -> bool {
     let text = fs::read_to_string(FIGURES).unwrap_or_else(|_| "{}".to_owned());
     let mut figures: Value = serde_json::from_str(&text).expect("the figures are JSON");
     if std::env::var("INSTRUCTIONS").is_ok_and(|what| what == "write") {
-        figures = json!({ build: found });
+        figures[build] = found;
         fs::write(FIGURES, format!("{figures:#}\n")).expect("writes");
         return true;
     }
