@@ -77,9 +77,13 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
         metrics::count("http_request_count", summary.usage.calls, json!({}));
         metrics::count("api_credits", summary.usage.credits.total(), json!({}));
     }
-    // Who runs out of credits wants to know what they went into.
-    if ended.as_ref().err().is_none_or(|error| error.class() == ErrorClass::Quota) {
-        screen.say(&summary.to_string());
+    match ended.as_ref().err().map(Diagnostic::class) {
+        // Who runs out of credits wants to know what they went into.
+        None | Some(ErrorClass::Quota) => screen.say(&summary.to_string()),
+        Some(ErrorClass::Interrupted) => screen.say(&format!(
+            "{summary}\nStopped: everything that is out is in the last STATE, and a run with it goes on from there."
+        )),
+        Some(_) => {}
     }
     Ok(ended?)
 }

@@ -5,10 +5,12 @@ use super::args::TargetArgs;
 use super::metrics;
 use super::progress::Screen;
 use super::settings::{Program, Settings};
+use crate::diagnostic::{Diagnostic, ErrorClass};
 use crate::error::{Error, SettingsError};
 use crate::protocol::writer::MessageWriter;
+use crate::target::jobs;
 use crate::target::report::REJECTED_PROPERTY;
-use crate::target::summary::Summary;
+use crate::target::summary::{Summary, counted};
 use crate::target::{self, ConfigError, Source, Start, TargetConfig};
 use crate::zoho::Client;
 use serde_json::json;
@@ -74,6 +76,9 @@ async fn write(
     let (config, client, dir) = ready(settings)?;
     let start = start(&dir, &input, shutdown);
     let ended = target::run(config, client, start, input.reader, stdout()).await;
+    if ended.as_ref().is_err_and(|error| error.class() == ErrorClass::Interrupted) {
+        screen.say(&farewell(&dir));
+    }
     let summary = ended.map_err(|error| about_settings(settings, error))?;
     if settings.metrics() {
         measure(&summary);
@@ -83,6 +88,22 @@ async fn write(
         return Err(Error::Rejected { rejected: summary.failed(), rejects: summary.rejects });
     }
     Ok(())
+}
+
+/// What a target that is told to stop leaves behind.
+fn farewell(state_dir: &Path) -> String {
+    let open = jobs::list(state_dir).map(|open| open.iter().map(|job| job.rows).sum());
+    let what = match open {
+        Ok(0) => {
+            return "Stopped: nothing is under way. The next run goes on from the last STATE.".to_owned();
+        }
+        Ok(rows) => counted(rows, "row", "rows"),
+        Err(_) => "rows may be".to_owned(),
+    };
+    format!(
+        "Stopped: {what} under way, which `zoho-crm jobs list` shows. The next run finishes what was sent and sends \
+         none of it twice."
+    )
 }
 
 /// Measurements of a run, by stream and module.

@@ -118,6 +118,11 @@ impl<R: Read> CsvDecoder<R> {
         Ok(())
     }
 
+    /// What the rows were read from.
+    pub fn into_input(self) -> R {
+        self.splitter.into_input()
+    }
+
     #[cold]
     fn wrong(&self, column: &Column, source: ValueError) -> DecodeError {
         DecodeError::Value { row: self.rows, field: column.name.clone(), source }

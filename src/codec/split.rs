@@ -122,6 +122,11 @@ impl<R: Read> Splitter<R> {
         &self.cells
     }
 
+    /// What it reads.
+    pub fn into_input(self) -> R {
+        self.input
+    }
+
     /// Splits the row that begins where the rest does.
     fn split(&mut self) -> Split {
         self.cells.clear();

@@ -210,7 +210,8 @@ impl fmt::Display for Summary {
     }
 }
 
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+/// A number with its noun.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(count), if count == 1 { one } else { many })
 }
 

@@ -90,6 +90,7 @@ fn stopped_tap_goes_on(method: &str, signal: (&str, i32), fault: &Value, job_ms:
     assert!(asked.elapsed() < Duration::from_secs(5), "{method}: {:?}", asked.elapsed());
     assert_eq!(status.signal(), Some(signal.1), "{method}: {stderr}");
     assert!(!stderr.contains("error"), "{method}: being stopped is no error: {stderr}");
+    assert!(stderr.trim_end().ends_with("goes on from there."), "{method}: last words: {stderr}");
     let first = lines.concat();
     let heard = messages(first.as_bytes());
     let state = heard.iter().rposition(|message| message["type"] == "STATE").expect("a STATE");
@@ -177,7 +178,9 @@ fn a_stopped_target_confirms_only_what_is_written() {
         send(&target, signal);
         let asked = Instant::now();
         let stdout = text(target.stdout.take().expect("is piped"));
+        let stderr = text(target.stderr.take().expect("is piped"));
         let status = target.wait().expect("ends");
+        assert!(stderr.contains("Stopped: "), "last words: {stderr}");
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         assert_eq!(status.signal(), Some(number));
         let rows = context.dump("Contacts", &["Email".to_owned()]).len();

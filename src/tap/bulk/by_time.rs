@@ -11,7 +11,6 @@ use super::super::reader::Reading;
 use super::super::state::{Edge, Span};
 use super::file::ResultFile;
 use super::{CREATED_TIME, Lane, Pipeline};
-use crate::codec::archive::CsvArchive;
 use crate::codec::decode::{CsvDecoder, DecodeError};
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::time::epoch_seconds;
@@ -129,10 +128,8 @@ fn skips(times: &[i64], end: DateTime<Utc>) -> Vec<u64> {
 /// When each row of a file was created; nothing if the file does not say so of every row.
 fn created_times(file: &ResultFile, stream: &str) -> Result<Vec<i64>, Error> {
     let decode = |source: DecodeError| Error::Decode { stream: stream.to_owned(), source };
-    let damaged = file.damaged(stream);
-    let mut archive = CsvArchive::open(file.path()).map_err(&damaged)?;
     let plan = RecordPlan::new([Column::new(CREATED_TIME, Kind::Text)]);
-    let mut decoder = match CsvDecoder::new(archive.csv().map_err(&damaged)?, &plan) {
+    let mut decoder = match CsvDecoder::new(file.csv(stream)?, &plan) {
         Err(DecodeError::MissingColumn(_)) => return Ok(Vec::new()),
         decoder => decoder.map_err(decode)?,
     };

@@ -10,13 +10,21 @@ use crate::codec::decode::{CsvDecoder, DecodeError};
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::value::Kind;
 use crate::zoho::api::bulk_read::BulkReadResult;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
+
+/// Most bytes a result may unpack to if it is kept unpacked once it is proven, which saves unpacking
+/// it again. Unit: bytes. Twice the CSV of `docs/performance.md`: of the few results that a stream
+/// has at a time, no more than a gigabyte is on the disk that way.
+const MAX_KEPT_UNPACKED: u64 = 256 << 20;
 
 /// A result on disk; gone when it is dropped.
 #[derive(Debug)]
 pub(in crate::tap) struct ResultFile {
     file: NamedTempFile,
+    is_unpacked: bool,
     /// The job that made it.
     pub job: String,
     /// What is known of its rows.
@@ -41,15 +49,15 @@ pub(in crate::tap) struct Rows {
 }
 
 impl ResultFile {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    /// What is wrong with it, as an error of its stream.
-    pub fn damaged(&self, stream: &str) -> impl Fn(ArchiveError) -> Error {
-        let (stream, job_id) = (stream.to_owned(), self.job.clone());
-        move |source| Error::Archive { stream: stream.clone(), job_id: job_id.clone(), source }
+    /// Its CSV, from the first byte; a packed one is unpacked by another thread, blocks ahead.
+    pub fn csv(&self, stream: &str) -> Result<Box<dyn Read + Send>, Error> {
+        let path = self.file.path();
+        if self.is_unpacked {
+            let failed = |source| Error::File { path: path.to_owned(), source };
+            return Ok(Box::new(File::open(path).map_err(failed)?));
+        }
+        let damaged = |source| Error::Archive { stream: stream.to_owned(), job_id: self.job.clone(), source };
+        Ok(Box::new(CsvArchive::open(path).and_then(CsvArchive::into_reader).map_err(damaged)?))
     }
 }
 
@@ -74,16 +82,17 @@ pub(in crate::tap) async fn fetch(
         };
         let job = job.to_owned();
         let turn = context.proving.lock().await;
-        let path = file.path().to_owned();
-        let found = aside("prove", move || inspect(&path)).await.map_err(failed)?;
+        let (path, beside) = (file.path().to_owned(), spool.to_owned());
+        let found = aside("prove", move || inspect(&path, &beside)).await.map_err(failed)?;
         drop(turn);
         match found {
-            Ok(rows) if rows.count == result.count => {
+            Ok((rows, unpacked)) if rows.count == result.count => {
                 let (more, next_page_token) = (result.more_records, result.next_page_token.clone());
-                return Ok(Some(ResultFile { file, job, rows, more, next_page_token }));
+                let (is_unpacked, file) = (unpacked.is_some(), unpacked.unwrap_or(file));
+                return Ok(Some(ResultFile { file, is_unpacked, job, rows, more, next_page_token }));
             }
             _ if again => again = false,
-            Ok(rows) => {
+            Ok((rows, _)) => {
                 let (stream, expected, found) = (stream.to_owned(), result.count, rows.count);
                 return Err(Error::RowCount { stream, job_id: job, expected, found });
             }
@@ -102,9 +111,11 @@ enum Unsound {
     Rows(DecodeError),
 }
 
-/// Reads a file to its last byte, so that its checksum is compared, and looks at the ids.
-fn inspect(path: &Path) -> Result<Rows, Unsound> {
+/// Reads a file to its last byte, so that its checksum is compared, and looks at the ids. Answers
+/// with the unpacked file in `spool`, if it is one to keep.
+fn inspect(path: &Path, spool: &Path) -> Result<(Rows, Option<NamedTempFile>), Unsound> {
     let csv = CsvArchive::open(path).and_then(CsvArchive::into_reader).map_err(Unsound::Archive)?;
+    let csv = Keeping { csv, copy: NamedTempFile::new_in(spool).ok(), room: MAX_KEPT_UNPACKED };
     let plan = RecordPlan::new([Column::new("id", Kind::Id)]);
     let mut decoder = CsvDecoder::new(csv, &plan).map_err(Unsound::Rows)?;
     let (mut first, mut last, mut ascend) = (None, Vec::new(), true);
@@ -116,9 +127,60 @@ fn inspect(path: &Path) -> Result<Rows, Unsound> {
         last.extend_from_slice(id);
     }
     let last = first.is_some().then(|| text(&last));
-    Ok(Rows { count: decoder.row_number(), first, last, ascend })
+    let rows = Rows { count: decoder.row_number(), first, last, ascend };
+    Ok((rows, decoder.into_input().copy))
+}
+
+/// Hands on what it reads, and keeps a copy of it as long as there is room for one.
+struct Keeping<R> {
+    csv: R,
+    copy: Option<NamedTempFile>,
+    /// Bytes that the copy may still grow by.
+    room: u64,
+}
+
+impl<R: Read> Read for Keeping<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.csv.read(out)?;
+        let Some(copy) = &mut self.copy else { return Ok(read) };
+        match self.room.checked_sub(read as u64) {
+            Some(room) if copy.write_all(&out[..read]).is_ok() => self.room = room,
+            _ => self.copy = None,
+        }
+        Ok(read)
+    }
 }
 
 fn text(id: &[u8]) -> String {
     String::from_utf8_lossy(id).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_whole_or_not_there() {
+        let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        for (room, is_kept) in [(400_000, true), (399_999, false), (0, false)] {
+            let copy = NamedTempFile::new().ok();
+            let mut keeping = Keeping { csv: text.as_slice(), copy, room };
+            let mut read = Vec::new();
+            keeping.read_to_end(&mut read).expect("reads");
+            assert!(read == text);
+            let copy = keeping.copy.map(|copy| std::fs::read(copy.path()).expect("is there"));
+            assert_eq!(copy == Some(text.clone()), is_kept, "{room}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_written_is_done_without() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
+        let copy = NamedTempFile::new().expect("temp file").into_temp_path();
+        let copy = Some(NamedTempFile::from_parts(full, copy));
+        let mut keeping = Keeping { csv: b"Id\n1\n".as_slice(), copy, room: 100 };
+        let mut read = String::new();
+        keeping.read_to_string(&mut read).expect("reads");
+        assert!(read == "Id\n1\n" && keeping.copy.is_none());
+    }
 }

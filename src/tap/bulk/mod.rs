@@ -22,8 +22,7 @@ use super::output::StreamOutput;
 use super::reader::{Outcome, Reading};
 use super::slices::Slices;
 use super::state::{Bounds, Edge, Span, precedes, text};
-use super::wide::{self, Wide};
-use crate::codec::archive::CsvArchive;
+use super::wide::Wide;
 use crate::codec::decode::{CsvDecoder, DecodeError};
 use crate::codec::plan::RecordPlan;
 use by_time::Cut;
@@ -366,10 +365,7 @@ impl Pipeline<'_> {
             }
             return Ok(None);
         };
-        let open = |file: &ResultFile| {
-            let unpacked = CsvArchive::open(file.path()).and_then(CsvArchive::into_reader);
-            unpacked.map(|csv| Box::new(csv) as wide::File).map_err(file.damaged(&reading.plan.stream))
-        };
+        let open = |file: &ResultFile| file.csv(&reading.plan.stream);
         let files = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         self.context.observer.doing(&reading.plan.stream, "Bulk Read");
         let up_to = match &reading.progress.spans[0].up_to {
@@ -406,14 +402,11 @@ fn write_rows(
 ) -> Result<(), Error> {
     let plan = reading.plan;
     let decode = |source: DecodeError| Error::Decode { stream: plan.stream.clone(), source };
-    let damaged = file.damaged(&plan.stream);
     context.observer.doing(&plan.stream, "Bulk Read");
     output.extracted_at(&text(context.server_time()));
     let id = plan.columns.position("id").expect("every plan begins with the id");
     tokio::task::block_in_place(|| {
-        // Unpacked by another thread, blocks ahead, while this one splits and writes.
-        let csv = CsvArchive::open(file.path()).and_then(CsvArchive::into_reader).map_err(&damaged)?;
-        let mut decoder = CsvDecoder::new(csv, &plan.columns).map_err(decode)?;
+        let mut decoder = CsvDecoder::new(file.csv(&plan.stream)?, &plan.columns).map_err(decode)?;
         while decoder.advance().map_err(decode)? {
             let row = decoder.row_number();
             if row <= reading.progress.spans[0].rows_out || !takes(row, decoder.cell(id)) {

@@ -28,13 +28,16 @@ async fn sent(bed: &Bed) -> (u64, u64) {
 
 /// Waits until at least so many files were uploaded and jobs created; what there is then.
 async fn reached(bed: &Bed, least: (u64, u64)) -> (u64, u64) {
-    loop {
-        let found = sent(bed).await;
-        if found.0 >= least.0 && found.1 >= least.1 {
-            return found;
+    let poll = async {
+        loop {
+            let found = sent(bed).await;
+            if found.0 >= least.0 && found.1 >= least.1 {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), poll).await.expect("files and jobs within a minute")
 }
 
 #[tokio::test(flavor = "multi_thread")]
