@@ -34,7 +34,8 @@ use crate::zoho::api::bulk_write::{
 use crate::zoho::api::records::MAX_ROWS_PER_WRITE;
 use crate::zoho::types::{FileId, JobId};
 
-/// Pause before the first question after a job, when none was measured yet; doubled before each further one.
+/// Pause before the first question after a job, when none was measured yet; each further one comes when
+/// half as much time again is over.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -343,21 +344,24 @@ impl Job<'_> {
     }
 
     /// Asks for the job until it is done; a job in a queue may take its time. The first question comes when
-    /// three quarters of the last job's time are over: fewer questions, and less waiting for nothing.
+    /// three quarters of the last job's time are over: fewer questions, and less waiting for nothing. If the job
+    /// is done by then, nobody knows since when, so the next one is asked for sooner.
     async fn poll(&self, id: &JobId) -> Result<BulkWriteJob, Error> {
         let begun = Instant::now();
         let expected = Duration::from_micros(self.writer.job_micros.load(Ordering::Relaxed));
         let (mut pause, mut next) = if expected.is_zero() {
-            (FIRST_PAUSE, FIRST_PAUSE * 2)
+            (FIRST_PAUSE, FIRST_PAUSE / 2)
         } else {
             (expected * 3 / 4, expected / 8)
         };
+        let mut is_first = true;
         loop {
             tokio::select! {
                 () = sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)) => {}
                 () = self.writer.shutdown.cancelled() => return Err(Error::Interrupted),
             }
-            (pause, next) = (next, (next * 2).min(LONGEST_PAUSE));
+            let is_first = std::mem::take(&mut is_first);
+            (pause, next) = (next, (next * 3 / 2).min(LONGEST_PAUSE));
             let job = self
                 .writer
                 .client
@@ -366,7 +370,8 @@ impl Job<'_> {
                 .map_err(|error| Error::zoho(format!("cannot ask for bulk write job `{id}`"), error))?;
             if matches!(job.status, JobState::Completed | JobState::Failure(_)) {
                 let took = begun.elapsed().as_micros() as u64;
-                self.writer.job_micros.store(took, Ordering::Relaxed);
+                let expected = if is_first { took * 2 / 3 } else { took };
+                self.writer.job_micros.store(expected, Ordering::Relaxed);
                 return Ok(job);
             }
             if let Some(limit) = self.writer.config.job_timeout.filter(|limit| begun.elapsed() > *limit) {
