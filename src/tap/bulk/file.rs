@@ -16,8 +16,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 /// Most bytes a result may unpack to if it is kept unpacked once it is proven, which saves unpacking
-/// it again. Unit: bytes. Twice the CSV of `docs/performance.md`: of the few results that a stream
-/// has at a time, no more than a gigabyte is on the disk that way.
+/// it again. Unit: bytes. Twice the CSV of `docs/performance.md`: what is larger stays packed, so that
+/// a disk has to hold so much for a file that waits, and no more.
 const MAX_KEPT_UNPACKED: u64 = 256 << 20;
 
 /// A result on disk; gone when it is dropped.
