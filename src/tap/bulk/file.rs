@@ -88,7 +88,15 @@ pub(in crate::tap) async fn fetch(
         match found {
             Ok((rows, unpacked)) if rows.count == result.count => {
                 let (more, next_page_token) = (result.more_records, result.next_page_token.clone());
-                let (is_unpacked, file) = (unpacked.is_some(), unpacked.unwrap_or(file));
+                let is_unpacked = unpacked.is_some();
+                let file = match unpacked {
+                    Some(unpacked) => {
+                        // Nobody waits for the zip file to go: freeing its pages takes a while.
+                        tokio::task::spawn_blocking(move || drop(file));
+                        unpacked
+                    }
+                    None => file,
+                };
                 return Ok(Some(ResultFile { file, is_unpacked, job, rows, more, next_page_token }));
             }
             _ if again => again = false,
