@@ -80,9 +80,11 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
     match ended.as_ref().err().map(Diagnostic::class) {
         // Who runs out of credits wants to know what they went into.
         None | Some(ErrorClass::Quota) => screen.say(&summary.to_string()),
-        Some(ErrorClass::Interrupted) => screen.say(&format!(
-            "{summary}\nStopped: everything that is out is in the last STATE, and a run with it goes on from there."
-        )),
+        Some(ErrorClass::Interrupted) => {
+            screen.say(
+                "Stopped: everything that is out is in the last STATE, and a run with it goes on from there.",
+            );
+        }
         Some(_) => {}
     }
     Ok(ended?)
