@@ -18,6 +18,7 @@ use crate::tap::batches::BatchWriter;
 use crate::tap::discover::{Discovery, discover};
 use crate::tap::extract::Sync;
 use crate::tap::output::Observer;
+use crate::tap::summary::Summary;
 use crate::zoho::Client;
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -77,17 +78,23 @@ pub async fn run(args: TapArgs, screen: Screen, shutdown: CancellationToken) -> 
         metrics::count("http_request_count", summary.usage.calls, json!({}));
         metrics::count("api_credits", summary.usage.credits.total(), json!({}));
     }
-    match ended.as_ref().err().map(Diagnostic::class) {
-        // Who runs out of credits wants to know what they went into.
-        None | Some(ErrorClass::Quota) => screen.say(&summary.to_string()),
-        Some(ErrorClass::Interrupted) => {
-            screen.say(
-                "Stopped: everything that is out is in the last STATE, and a run with it goes on from there.",
-            );
-        }
-        Some(_) => {}
+    if let Some(words) = last_words(&summary, ended.as_ref().err().map(Diagnostic::class)) {
+        screen.say(&words);
     }
     Ok(ended?)
+}
+
+/// What there is to say at the end of a run, besides its error.
+fn last_words(summary: &Summary, failed: Option<ErrorClass>) -> Option<String> {
+    match failed {
+        // Who runs out of credits wants to know what they went into.
+        None | Some(ErrorClass::Quota) => Some(summary.to_string()),
+        Some(ErrorClass::Interrupted) => Some(
+            "Stopped: everything that is out is in the last STATE, and a run with it goes on from there."
+                .into(),
+        ),
+        Some(_) => None,
+    }
 }
 
 /// What the schema of the settings cannot say about batch files.

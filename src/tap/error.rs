@@ -250,6 +250,10 @@ impl Diagnostic for Error {
             Self::Archive { .. } | Self::RowCount { .. } => {
                 Some("no row of that file was emitted; start again from the last state".into())
             }
+            Self::Decode { source: DecodeError::Csv { .. }, .. } => Some(
+                "start again from the last state; if it comes again, look whether the disk of `state_dir` is sound and has room"
+                    .into(),
+            ),
             Self::Decode { .. } => {
                 Some("run discovery again if the field's type changed, or deselect the field".into())
             }

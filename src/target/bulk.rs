@@ -354,13 +354,13 @@ impl Job<'_> {
         } else {
             (expected * 3 / 4, expected / 8)
         };
-        let mut is_first = true;
+        let mut questions = 0;
         loop {
             tokio::select! {
                 () = sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)) => {}
                 () = self.writer.shutdown.cancelled() => return Err(Error::Interrupted),
             }
-            let is_first = std::mem::take(&mut is_first);
+            questions += 1;
             (pause, next) = (next, (next * 3 / 2).min(LONGEST_PAUSE));
             let job = self
                 .writer
@@ -370,7 +370,7 @@ impl Job<'_> {
                 .map_err(|error| Error::zoho(format!("cannot ask for bulk write job `{id}`"), error))?;
             if matches!(job.status, JobState::Completed | JobState::Failure(_)) {
                 let took = begun.elapsed().as_micros() as u64;
-                let expected = if is_first { took * 2 / 3 } else { took };
+                let expected = if questions == 1 { took * 2 / 3 } else { took };
                 self.writer.job_micros.store(expected, Ordering::Relaxed);
                 return Ok(job);
             }

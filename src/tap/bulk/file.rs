@@ -5,7 +5,7 @@ use super::super::extract::{CallError, Context, in_stream};
 use super::super::state::precedes;
 use super::jobs::is_gone;
 use crate::aside::aside;
-use crate::codec::archive::{ArchiveError, CsvArchive};
+use crate::codec::archive::{ArchiveError, Checksum, CsvArchive};
 use crate::codec::decode::{CsvDecoder, DecodeError};
 use crate::codec::plan::{Column, RecordPlan};
 use crate::codec::value::Kind;
@@ -24,7 +24,8 @@ const MAX_KEPT_UNPACKED: u64 = 256 << 20;
 #[derive(Debug)]
 pub(in crate::tap) struct ResultFile {
     file: NamedTempFile,
-    is_unpacked: bool,
+    /// What it has to hold if it is unpacked.
+    unpacked: Option<Checksum>,
     /// The job that made it.
     pub job: String,
     /// What is known of its rows.
@@ -52,9 +53,9 @@ impl ResultFile {
     /// Its CSV, from the first byte; a packed one is unpacked by another thread, blocks ahead.
     pub fn csv(&self, stream: &str) -> Result<Box<dyn Read + Send>, Error> {
         let path = self.file.path();
-        if self.is_unpacked {
+        if let Some(checksum) = self.unpacked {
             let failed = |source| Error::File { path: path.to_owned(), source };
-            return Ok(Box::new(File::open(path).map_err(failed)?));
+            return Ok(Box::new(checksum.hold(File::open(path).map_err(failed)?)));
         }
         let damaged = |source| Error::Archive { stream: stream.to_owned(), job_id: self.job.clone(), source };
         Ok(Box::new(CsvArchive::open(path).and_then(CsvArchive::into_reader).map_err(damaged)?))
@@ -86,18 +87,17 @@ pub(in crate::tap) async fn fetch(
         let found = aside("prove", move || inspect(&path, &beside)).await.map_err(failed)?;
         drop(turn);
         match found {
-            Ok((rows, unpacked)) if rows.count == result.count => {
+            Ok((rows, copy)) if rows.count == result.count => {
                 let (more, next_page_token) = (result.more_records, result.next_page_token.clone());
-                let is_unpacked = unpacked.is_some();
-                let file = match unpacked {
-                    Some(unpacked) => {
+                let (file, unpacked) = match copy {
+                    Some((copy, checksum)) => {
                         // Nobody waits for the zip file to go: freeing its pages takes a while.
                         tokio::task::spawn_blocking(move || drop(file));
-                        unpacked
+                        (copy, Some(checksum))
                     }
-                    None => file,
+                    None => (file, None),
                 };
-                return Ok(Some(ResultFile { file, is_unpacked, job, rows, more, next_page_token }));
+                return Ok(Some(ResultFile { file, unpacked, job, rows, more, next_page_token }));
             }
             _ if again => again = false,
             Ok((rows, _)) => {
@@ -121,8 +121,10 @@ enum Unsound {
 
 /// Reads a file to its last byte, so that its checksum is compared, and looks at the ids. Answers
 /// with the unpacked file in `spool`, if it is one to keep.
-fn inspect(path: &Path, spool: &Path) -> Result<(Rows, Option<NamedTempFile>), Unsound> {
-    let csv = CsvArchive::open(path).and_then(CsvArchive::into_reader).map_err(Unsound::Archive)?;
+fn inspect(path: &Path, spool: &Path) -> Result<(Rows, Option<(NamedTempFile, Checksum)>), Unsound> {
+    let archive = CsvArchive::open(path).map_err(Unsound::Archive)?;
+    let checksum = archive.checksum();
+    let csv = archive.into_reader().map_err(Unsound::Archive)?;
     let csv = Keeping { csv, copy: NamedTempFile::new_in(spool).ok(), room: MAX_KEPT_UNPACKED };
     let plan = RecordPlan::new([Column::new("id", Kind::Id)]);
     let mut decoder = CsvDecoder::new(csv, &plan).map_err(Unsound::Rows)?;
@@ -136,7 +138,7 @@ fn inspect(path: &Path, spool: &Path) -> Result<(Rows, Option<NamedTempFile>), U
     }
     let last = first.is_some().then(|| text(&last));
     let rows = Rows { count: decoder.row_number(), first, last, ascend };
-    Ok((rows, decoder.into_input().copy))
+    Ok((rows, decoder.into_input().copy.map(|copy| (copy, checksum))))
 }
 
 /// Hands on what it reads, and keeps a copy of it as long as there is room for one.
@@ -182,6 +184,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_copy_that_cannot_be_written_is_done_without() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
         let copy = NamedTempFile::new().expect("temp file").into_temp_path();
@@ -190,5 +193,23 @@ mod tests {
         let mut read = String::new();
         keeping.read_to_string(&mut read).expect("reads");
         assert!(read == "Id\n1\n" && keeping.copy.is_none());
+    }
+
+    #[test]
+    fn a_copy_that_the_disk_lost_a_part_of_is_no_end_of_the_rows() {
+        let spool = tempfile::tempdir().expect("a folder");
+        let zipped = spool.path().join("result.zip");
+        let mut zip = zip::ZipWriter::new(File::create(&zipped).expect("creates"));
+        zip.start_file("1.csv", zip::write::SimpleFileOptions::default()).expect("starts");
+        zip.write_all(b"Id\n1\n2\n").expect("writes");
+        zip.finish().expect("finishes");
+        let (rows, copy) = inspect(&zipped, spool.path()).expect("sound");
+        let (file, checksum) = copy.expect("room");
+        let (job, more, next_page_token) = ("1".to_owned(), false, None);
+        let result = ResultFile { file, unpacked: Some(checksum), job, rows, more, next_page_token };
+        let read = || io::read_to_string(result.csv("Leads").expect("opens"));
+        assert_eq!(read().expect("whole"), "Id\n1\n2\n");
+        result.file.as_file().set_len(5).expect("is cut at the end of a row");
+        assert!(read().expect_err("is cut").to_string().starts_with("5 bytes with checksum"));
     }
 }
