@@ -238,6 +238,17 @@ impl<P> Filter<P> {
             Self::Test(..) | Self::Any(_) => (None, None),
         }
     }
+
+    /// A path that passes `wanted`, and the values of which its own is one in every matching record.
+    pub fn among(&self, wanted: &impl Fn(&P, &[Value]) -> bool) -> Option<(&P, &[Value])> {
+        let (path, values) = match self {
+            Self::All(parts) => return parts.iter().find_map(|part| part.among(wanted)),
+            Self::Test(path, Test::Equal(value)) => (path, std::slice::from_ref(value)),
+            Self::Test(path, Test::In(values)) => (path, values.as_slice()),
+            Self::Test(..) | Self::Any(_) => return None,
+        };
+        wanted(path, values).then_some((path, values))
+    }
 }
 
 /// Of two bounds the one that lets fewer values through.
@@ -290,5 +301,19 @@ mod tests {
         let either = Filter::Any(vec![Filter::Test("id", Test::Less(Value::Id(3)))]);
         let filter = Filter::All(vec![test(4), test(7), either, Filter::Test("x", Test::Null)]);
         assert_eq!(filter.bounds(&|path| *path == "id"), (Some(&Value::Id(7)), None));
+    }
+
+    #[test]
+    fn values_of_which_one_must_be_there() {
+        let of = |name: &'static str, numbers: [u64; 2]| {
+            Filter::Test(name, Test::In(numbers.map(Value::Id).to_vec()))
+        };
+        let all = Filter::All(vec![Filter::Test("x", Test::Null), of("y", [1, 2]), of("z", [3, 4])]);
+        let found = |filter: &Filter<&'static str>, name| {
+            filter.among(&|path, _| *path == name).map(|(_, values)| values.to_vec())
+        };
+        assert_eq!(found(&all, "z"), Some([3, 4].map(Value::Id).to_vec()));
+        assert_eq!(found(&all, "x"), None);
+        assert_eq!(found(&Filter::Any(vec![all]), "z"), None, "the other side may match too");
     }
 }

@@ -59,6 +59,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use store::Store;
 use switches::Switches;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use value::Id;
@@ -176,6 +177,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// There is no place for the files of bulk jobs.
+    #[error("cannot make a folder for the files of bulk jobs in `{}`", std::env::temp_dir().display())]
+    Spool(#[source] std::io::Error),
     /// The schema file is not one.
     #[error("the emulator schema is not valid")]
     Schema(#[source] serde_json::Error),
@@ -203,6 +207,7 @@ impl Diagnostic for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Listen { .. } => Some("choose another port, or port 0 for a free one".to_owned()),
+            Self::Spool(_) => Some("set TMPDIR to a folder that can be written to".to_owned()),
             Self::Schema(_) | Self::Prepared { .. } => None,
             Self::UnknownModule(_) => {
                 Some("add the module to the schema file, or correct its name".to_owned())
@@ -218,6 +223,8 @@ pub struct Emulator {
     address: SocketAddr,
     orgs: Vec<OrgOptions>,
     task: JoinHandle<()>,
+    /// Removed with all files in it when the emulator is dropped.
+    _spool: TempDir,
 }
 
 impl Emulator {
@@ -262,7 +269,7 @@ impl Drop for Emulator {
 /// Starts an emulator in this process; it answers once this returns.
 ///
 /// # Errors
-/// [`Error::Listen`], [`Error::Schema`] or [`Error::UnknownModule`].
+/// Any [`Error`].
 pub async fn start(options: Options) -> Result<Emulator, Error> {
     let bind_error = |source| Error::Listen { address: options.listen, source };
     let listener = TcpListener::bind(options.listen).await.map_err(bind_error)?;
@@ -272,6 +279,7 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
     let orgs = options.orgs.iter().zip(prefixes);
     let orgs: Result<Vec<_>, Error> =
         orgs.map(|(org, base)| build_org(&options, org, base, &clock)).collect();
+    let spool = tempfile::Builder::new().prefix("zoho-emulator-").tempdir().map_err(Error::Spool)?;
     let app = Arc::new(App {
         base_url: format!("http://{address}"),
         orgs: orgs?,
@@ -281,6 +289,7 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
         job_ms: options.job_ms,
         seed: options.seed,
         blind_writes: options.blind_writes,
+        spool: spool.path().to_owned(),
         switches: RwLock::new(options.switches.clone()),
         writer: Mutex::default(),
         stopped: Arc::new(AtomicBool::new(false)),
@@ -291,7 +300,7 @@ pub async fn start(options: Options) -> Result<Emulator, Error> {
             tracing::error!(%error, "the emulator stopped");
         }
     });
-    Ok(Emulator { app, address, orgs: options.orgs, task })
+    Ok(Emulator { app, address, orgs: options.orgs, task, _spool: spool })
 }
 
 fn build_org(options: &Options, org: &OrgOptions, base: Id, clock: &Clock) -> Result<Arc<Org>, Error> {

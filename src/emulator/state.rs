@@ -21,6 +21,7 @@ use super::writer::Writer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -48,6 +49,8 @@ pub struct App {
     pub seed: u64,
     /// Takes the rows of Bulk Write as added without looking at them.
     pub blind_writes: bool,
+    /// Where the files of bulk jobs are.
+    pub spool: PathBuf,
     pub(super) switches: RwLock<Switches>,
     pub(super) writer: Mutex<Option<Writer>>,
     pub(super) stopped: Arc<AtomicBool>,

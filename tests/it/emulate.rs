@@ -8,9 +8,19 @@ use std::process::{Child, Command, Stdio};
 
 struct Running(Child);
 
+impl Running {
+    /// Stops it as a shell does.
+    fn stop(&mut self) {
+        if self.0.try_wait().expect("asks").is_none() {
+            Command::new("kill").arg(self.0.id().to_string()).status().expect("runs");
+            self.0.wait().expect("ends");
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).ok();
+        self.stop();
     }
 }
 
@@ -46,6 +56,35 @@ fn the_local_zoho_starts_with_flags_and_serves_the_tap() {
         .expect("runs");
     let records = messages(&output.stdout).into_iter().filter(|message| message["type"] == "RECORD");
     assert_eq!(records.count(), 450, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_stopped_emulator_leaves_no_files_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let spool = dir.path().join("tmp");
+    fs::create_dir(&spool).expect("creates");
+    let mut emulator = Command::new(assert_cmd::cargo::cargo_bin("zoho-crm"))
+        .args(["emulate", "--listen", "127.0.0.1:0", "--rows", "Leads=20", "--write-config", "config.json"])
+        .current_dir(dir.path())
+        .env("TMPDIR", &spool)
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Running)
+        .expect("starts");
+    let words = BufReader::new(emulator.0.stderr.take().expect("is piped")).lines();
+    let said: Vec<String> =
+        words.map_while(Result::ok).take_while(|line| !line.contains("config.json")).collect();
+    let read = program("tap-zoho-crm")
+        .current_dir(dir.path())
+        .env("TAP_ZOHO_CRM_METHOD", "bulk_read")
+        .args(["--config", "config.json"])
+        .output()
+        .expect("runs");
+    assert!(read.status.success(), "{said:?} {}", String::from_utf8_lossy(&read.stderr));
+    let files = || fs::read_dir(&spool).expect("a folder").count();
+    assert_eq!(files(), 1, "the folder of the job's file");
+    emulator.stop();
+    assert_eq!(files(), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::{Body, Store, Table};
 use crate::emulator::schema::Module;
 use crate::emulator::value::{Id, Value};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -53,6 +54,28 @@ impl<'a> View<'a> {
         };
         ids.sort_unstable();
         ids
+    }
+
+    /// Whether [`View::holding`] can tell quickly which rows hold these texts.
+    pub fn tells_quickly(&self, field: u16, values: &[Value]) -> bool {
+        // The index folds case in another way than queries compare, where letters beyond ASCII are concerned.
+        let plain = |value: &Value| matches!(value, Value::Text(text) if text.is_ascii());
+        self.table.indexes.contains_key(&field)
+            && !self.module.at(field).case_sensitive
+            && values.iter().all(plain)
+    }
+
+    /// The rows that hold one of these values in an indexed field, ids ascending.
+    pub fn holding(
+        &self,
+        field: u16,
+        values: &[Value],
+    ) -> impl DoubleEndedIterator<Item = Row<'a>> + use<'a> {
+        let view = *self;
+        let index = self.table.indexes.get(&field);
+        let of = |value: &Value| index.and_then(|index| index.get(&value.index_key(false)?));
+        let ids: BTreeSet<Id> = values.iter().filter_map(of).flatten().copied().collect();
+        ids.into_iter().filter_map(move |id| view.get(id))
     }
 
     /// All ids in the order of a field, then of the id, both ascending; kept until the next write.

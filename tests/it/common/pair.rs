@@ -8,6 +8,7 @@ use super::process::{Moment, Ran, command, run};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use zoho_crm_connector::emulator::{Options, OrgOptions};
 use zoho_crm_connector::secret::Secret;
@@ -117,6 +118,11 @@ pub fn change_source(context: &TestContext, seed: u64, change: u64, insert: u64)
     context.control("POST", &format!("mutate?org={SOURCE}"), &wish);
 }
 
+/// What stands for a run: the name of its file of results.
+fn name(results: &Path) -> String {
+    results.file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
 struct Bench {
     case: Case,
     context: TestContext,
@@ -212,14 +218,14 @@ impl Bench {
     fn run(&mut self, back: usize, moment: Moment, victims: &[usize]) -> Ran {
         let at = self.states.len().checked_sub(1 + back.min(self.states.len().saturating_sub(1)));
         let state = at.map_or(Value::Null, |at| self.states[at].clone());
-        let known: BTreeSet<String> = self.results().into_keys().collect();
+        let known = self.result_files();
         let (commands, rows) = self.commands(&state);
         let ran = run(&self.context, commands, moment, victims);
         assert!(!ran.said.contains("panicked"), "{:?}: {}", self.case, ran.said);
         assert!(ran.killed || ran.good, "{:?}: {}", self.case, ran.said);
-        let new: Vec<String> = self.results().into_keys().filter(|name| !known.contains(name)).collect();
+        let new: Vec<PathBuf> = self.result_files().difference(&known).cloned().collect();
         assert!(new.len() <= 1, "one run has one file of results: {new:?}");
-        self.inputs.extend(new.into_iter().map(|name| (name, rows.clone())));
+        self.inputs.extend(new.iter().map(|file| (name(file), rows.clone())));
         self.states.extend(ran.lines.iter().map(|line| serde_json::from_str(line).expect("a STATE")));
         ran
     }
@@ -242,17 +248,20 @@ impl Bench {
         }
     }
 
+    fn result_files(&self) -> BTreeSet<PathBuf> {
+        let Ok(files) = fs::read_dir(self.context.path("state/results")) else { return BTreeSet::new() };
+        files.map(|file| file.expect("reads").path()).collect()
+    }
+
     /// The whole RESULT lines of each run.
     fn results(&self) -> BTreeMap<String, Vec<Map<String, Value>>> {
-        let Ok(files) = fs::read_dir(self.context.path("state/results")) else { return BTreeMap::new() };
-        let read = |file: fs::DirEntry| {
-            let text = fs::read_to_string(file.path()).expect("reads");
+        let read = |file: &PathBuf| {
+            let text = fs::read_to_string(file).expect("reads");
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             let lines = whole.lines().map(|line| serde_json::from_str(line).expect("a RESULT")).collect();
-            let name = file.path().file_stem().expect("a name").to_string_lossy().into_owned();
-            (name, lines)
+            (name(file), lines)
         };
-        files.map(|file| read(file.expect("reads"))).collect()
+        self.result_files().iter().map(read).collect()
     }
 
     fn check(&self) {

@@ -20,19 +20,25 @@ use crate::emulator::switches::{PageTokens, Switches};
 use crate::emulator::time::{Zone, datetime_text};
 use crate::emulator::value::Id;
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::Path as UrlPath;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use export::{Export, Written};
 use query::ReadQuery;
 use serde_json::{Value as Json, json};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tempfile::TempPath;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
 /// How long a result can be fetched, in milliseconds.
 const KEPT_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Bytes of a file that are read and sent at a time.
+const SENT_BYTES: usize = 256 * 1024;
 
 /// Credits of a create call.
 const PRICE: u64 = 50;
@@ -187,7 +193,7 @@ impl ReadJob {
             let written = Written { count: prepared.rows, more: false, last: prepared.last };
             return Ok(Outcome::Done { written, file: ResultFile::Prepared(prepared.path.clone()) });
         }
-        let (file, path) = tempfile::NamedTempFile::new()?.into_parts();
+        let (file, path) = tempfile::NamedTempFile::new_in(&app.spool)?.into_parts();
         let export = Export {
             columns: &self.query.columns,
             filter: self.query.filter.as_ref(),
@@ -292,7 +298,7 @@ async fn status(call: Call, UrlPath((_, job)): UrlPath<(String, String)>) -> Ans
     Ok(Reply::json(200, &json!({"data": [job.describe(&call, call.app.clock.now_ms(), &switches)]})))
 }
 
-async fn download(call: Call, UrlPath((_, job)): UrlPath<(String, String)>) -> Answer {
+async fn download(call: Call, UrlPath((_, job)): UrlPath<(String, String)>) -> Result<Response, Reply> {
     call.charge(call.app.switches().bulk_call_credits[1])?;
     let now = call.app.clock.now_ms();
     if !call.org.meter.download(now) {
@@ -313,27 +319,35 @@ async fn download(call: Call, UrlPath((_, job)): UrlPath<(String, String)>) -> A
     work.await.ok().and_then(Result::ok).ok_or_else(|| not_found(&job))
 }
 
-/// A file, or the part of it that a `Range` header asks for.
-pub(super) fn zip_part(path: &Path, name: &str, range: Option<&str>) -> io::Result<Reply> {
+/// A file, or the part of it that a `Range` header asks for, read as it is sent.
+pub(super) fn zip_part(path: &Path, name: &str, range: Option<&str>) -> io::Result<Response> {
     let mut file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();
     let disposition = format!("attachment; filename={name}");
     let with_headers = |reply: Reply| {
         reply.with_header("accept-ranges", "bytes").with_header("content-disposition", disposition.clone())
     };
-    let Some(range) = range.and_then(|range| range.strip_prefix("bytes=")) else {
-        let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.read_to_end(&mut body)?;
-        return Ok(with_headers(Reply::bytes(200, "application/zip", body)));
-    };
-    let Some((from, to)) = byte_range(range, size) else {
-        return Ok(with_headers(Reply::empty(416)).with_header("content-range", format!("bytes */{size}")));
+    let (status, from, length) = match range.and_then(|range| range.strip_prefix("bytes=")) {
+        None => (200, 0, size),
+        Some(range) => match byte_range(range, size) {
+            Some((from, to)) => (206, from, to - from + 1),
+            None => {
+                let refused = with_headers(Reply::empty(416));
+                return Ok(refused.with_header("content-range", format!("bytes */{size}")).into_response());
+            }
+        },
     };
     file.seek(SeekFrom::Start(from))?;
-    let mut body = Vec::new();
-    file.take(to - from + 1).read_to_end(&mut body)?;
-    let reply = with_headers(Reply::bytes(206, "application/zip", body));
-    Ok(reply.with_header("content-range", format!("bytes {from}-{to}/{size}")))
+    let mut reply = with_headers(Reply::bytes(status, "application/zip", Vec::new()))
+        .with_header("content-length", length.to_string());
+    if status == 206 {
+        let part = format!("bytes {from}-{}/{size}", from + length - 1);
+        reply = reply.with_header("content-range", part);
+    }
+    let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), SENT_BYTES);
+    let mut response = reply.into_response();
+    *response.body_mut() = Body::from_stream(body);
+    Ok(response)
 }
 
 /// First and last byte of `5-9`, `5-` or `-5`; `None` when the file has no such part.

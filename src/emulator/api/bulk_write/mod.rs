@@ -26,6 +26,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, Path as UrlPath};
+use axum::response::Response;
 use axum::routing::{get, post};
 use request::Request;
 use run::{FileResult, RowStatus};
@@ -88,8 +89,9 @@ async fn upload(call: Call, multipart: Result<Multipart, MultipartRejection>) ->
     if bytes.len() > MAX_ZIP {
         return Err(Reply::error(413, "FILE_TOO_LARGE", "File size too large to process", json!({})));
     }
+    let app = Arc::clone(&call.app);
     let opened = tokio::task::spawn_blocking(move || {
-        let mut file = tempfile::NamedTempFile::new()?;
+        let mut file = tempfile::NamedTempFile::new_in(&app.spool)?;
         file.write_all(&bytes)?;
         Upload::open(file.into_temp_path())
     });
@@ -182,7 +184,10 @@ async fn status(call: Call, UrlPath((_, job)): UrlPath<(String, String)>) -> Ans
     Ok(Reply::json(200, &job.describe(&call, &switches)))
 }
 
-async fn download(call: Call, UrlPath((_, _, job, _)): UrlPath<(String, String, String, String)>) -> Answer {
+async fn download(
+    call: Call,
+    UrlPath((_, _, job, _)): UrlPath<(String, String, String, String)>,
+) -> Result<Response, Reply> {
     call.charge(call.app.switches().bulk_call_credits[1])?;
     let now = call.app.clock.now_ms();
     let found = find(&call, &job)?;
@@ -228,7 +233,8 @@ impl WriteJob {
             let name = |resource: &request::Resource| store.schema.modules[resource.module].api_name.clone();
             self.request.resources.iter().map(name).collect::<Vec<_>>()
         };
-        let zip = result::write(&self.request, &modules, &files, switches, app.seed ^ self.id)?;
+        let (file, zip) = tempfile::NamedTempFile::new_in(&app.spool)?.into_parts();
+        result::write(file, &self.request, &modules, &files, switches, app.seed ^ self.id)?;
         Ok(Outcome::Done { files, zip })
     }
 

@@ -7,22 +7,22 @@ use super::request::Request;
 use super::run::{FileResult, RowResult};
 use crate::emulator::data::Dice;
 use crate::emulator::switches::Switches;
+use std::fs::File;
 use std::io;
-use tempfile::TempPath;
 use zip::write::SimpleFileOptions;
 
-/// Writes the result of a job; `modules` are the names of its resources' modules.
+/// Writes the result of a job into `file`; `modules` are the names of its resources' modules.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write(
+    file: File,
     request: &Request,
     modules: &[String],
     files: &[FileResult],
     switches: &Switches,
     seed: u64,
-) -> io::Result<TempPath> {
-    let (file, path) = tempfile::NamedTempFile::new()?.into_parts();
+) -> io::Result<()> {
     let mut zip = zip::ZipWriter::new(file);
     for ((resource, module), result) in request.resources.iter().zip(modules).zip(files) {
         let name = resource.file.name.rsplit('/').next().unwrap_or_default();
@@ -39,7 +39,7 @@ pub fn write(
         csv.flush()?;
     }
     zip.finish()?;
-    Ok(path)
+    Ok(())
 }
 
 /// The rows as the switches want them told.
