@@ -89,35 +89,38 @@ impl CsvArchive {
     /// # Errors
     /// When the entry cannot be opened, or is packed in a way that no bulk API uses.
     pub fn csv(&mut self) -> Result<impl Read + '_, ArchiveError> {
+        Ok(self.csv.hold(self.body()?))
+    }
+
+    fn body(&mut self) -> Result<Box<dyn Read + '_>, ArchiveError> {
         let path = self.path.clone();
         // Unpacked here and not by the `zip` crate, which hands 8 KiB at a time to the inflater.
         let entry = self.zip.by_index_raw(0);
         let entry =
             entry.map_err(|error| ArchiveError::Damaged { path: path.clone(), source: error.into() })?;
         let method = if entry.encrypted() { None } else { Some(entry.compression()) };
-        let body: Box<dyn Read + '_> = match method {
-            Some(CompressionMethod::Stored) => Box::new(entry),
+        match method {
+            Some(CompressionMethod::Stored) => Ok(Box::new(entry)),
             Some(CompressionMethod::Deflated) => {
-                Box::new(DeflateDecoder::new(BufReader::with_capacity(PACKED_BYTES, entry)))
+                Ok(Box::new(DeflateDecoder::new(BufReader::with_capacity(PACKED_BYTES, entry))))
             }
             method => {
                 let method = method.map_or("encrypted".to_owned(), |method| format!("packed by {method}"));
-                return Err(ArchiveError::Contents { path, found: format!("one that is {method}") });
+                Err(ArchiveError::Contents { path, found: format!("one that is {method}") })
             }
-        };
-        Ok(self.csv.hold(body))
+        }
     }
 
-    /// The bytes of the CSV file, unpacked by a thread of their own that runs ahead a few blocks.
+    /// As [`CsvArchive::csv`], but unpacked by a thread of its own that runs ahead a few blocks.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn into_reader(mut self) -> Result<Unpacked, ArchiveError> {
+    pub fn into_reader(mut self) -> Result<impl Read + Send + use<>, ArchiveError> {
         let (send, blocks) = sync_channel(BLOCKS_AHEAD);
         let (used, unused) = channel::<Vec<u8>>();
-        let path = self.path.clone();
+        let (path, checksum) = (self.path.clone(), self.csv);
         let unpack = move || {
-            let mut csv = match self.csv() {
+            let mut csv = match self.body() {
                 Ok(csv) => csv,
                 Err(error) => return drop(send.send(Err(io::Error::other(error)))),
             };
@@ -133,7 +136,8 @@ impl CsvArchive {
         };
         let started = std::thread::Builder::new().name("unpack".into()).spawn(unpack);
         started.map_err(|source| ArchiveError::Damaged { path, source })?;
-        Ok(Unpacked { blocks, used, block: io::Cursor::new(Vec::new()), is_whole: false })
+        // Compared by who reads: this thread is the one that is waited for.
+        Ok(checksum.hold(Unpacked { blocks, used, block: io::Cursor::new(Vec::new()), is_whole: false }))
     }
 }
 
@@ -202,7 +206,7 @@ fn filled(input: &mut impl Read, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
 }
 
 /// The bytes of a CSV file that another thread unpacks.
-pub struct Unpacked {
+struct Unpacked {
     blocks: Receiver<io::Result<Vec<u8>>>,
     /// Where blocks go that are read, to be filled again.
     used: Sender<Vec<u8>>,

@@ -272,9 +272,10 @@ impl Client {
         let shared = &*self.0;
         let token = shared.auth.token().await?;
         let request = self.request(call, &token)?;
-        if let Some(rank) = call.turn {
-            shared.downloads.wait(rank).await;
-        }
+        let _turn = match call.turn {
+            Some(rank) => Some(shared.downloads.wait(rank).await),
+            None => None,
+        };
         let permits = self.enter(call).await;
         shared.budget.charge(call.category, call.price, again).map_err(|error| call.place(error))?;
         let outcome = match sink {

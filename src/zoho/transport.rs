@@ -205,9 +205,10 @@ impl Transport {
             builder = builder.header(*name, value);
         }
         match partial {
-            // Offsets count the bytes of the file itself, so no coding may come between.
+            // Offsets count the bytes of the file itself, so no coding may come between. The connection is
+            // closed after it: kept, it would keep the 400 KiB of buffer that a large body makes it take.
             Some(partial) => {
-                builder = builder.header("accept-encoding", "identity");
+                builder = builder.header("accept-encoding", "identity").header("connection", "close");
                 for (name, value) in partial.headers() {
                     builder = builder.header(name, value);
                 }
