@@ -7,7 +7,7 @@ use crate::common::changes::{Case, Figures, changes_arrive};
 const SEEDS: u64 = 25;
 
 fn part(form: &'static str) -> Part {
-    Part::new(format!("changes, deletes and restores as a {form}"), 300, move |seed| {
+    Part::new(format!("changes, deletes and restores as a {form}"), 120, move |seed| {
         let mut all = Figures::default();
         for at in 0..SEEDS {
             let method = ["auto", "coql", "bulk_read", "records"][at as usize % 4];

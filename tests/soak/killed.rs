@@ -18,7 +18,7 @@ fn told(figures: Figures) -> String {
 }
 
 fn tap(method: &'static str, rows: u64) -> Part {
-    Part::new(format!("tap killed, {method}"), 60, move |seed| {
+    Part::new(format!("tap killed, {method}"), 30, move |seed| {
         let Figures { runs, kills, .. } = tap_survives(seed, rows, KILLS, method);
         format!("{kills} kills in {runs} runs, {rows} rows: none lost, none doubled")
     })
@@ -26,7 +26,7 @@ fn tap(method: &'static str, rows: u64) -> Part {
 
 fn target(operation: &'static str, write: &'static str, read: Option<&'static str>) -> Part {
     let source = read.map_or("target killed, from a file", |_| "tap and target killed, from our tap");
-    Part::new(format!("{source}, {operation} by {write}"), 180, move |seed| {
+    Part::new(format!("{source}, {operation} by {write}"), 100, move |seed| {
         told(target_survives(Case { seed, rows: ROWS, kills: KILLS, operation, write, read }))
     })
 }
@@ -36,7 +36,7 @@ const INSERTED: u64 = 20_000;
 const TROUBLES: u32 = 100;
 
 fn inserts(guard: Guard, method: &'static str) -> Part {
-    Part::new(format!("inserts killed and cut, {guard:?} by {method}"), 600, move |seed| {
+    Part::new(format!("inserts killed and cut, {guard:?} by {method}"), 300, move |seed| {
         let case = inserts::Case { seed, rows: INSERTED, troubles: TROUBLES, guard, method };
         let figures = inserts_survive(case);
         assert!(!guard.is_certain(method) || figures.in_doubt == 0, "{figures:?}");
