@@ -103,8 +103,8 @@ pub enum Error {
         /// Rows in the file.
         found: u64,
     },
-    /// A value that is not of its field's type, or an answer that is no record.
-    #[error("stream `{stream}`: what Zoho sent is not what its metadata says")]
+    /// A value that is not of its field's type, an answer that is no record, or a file that cannot be read.
+    #[error("stream `{stream}`: {}", undecodable(source))]
     Decode {
         /// The stream.
         stream: String,
@@ -183,6 +183,14 @@ impl Error {
     /// Adds the stream to a failed call.
     pub(super) fn in_stream(stream: &str) -> impl FnOnce(zoho::Error) -> Self + '_ {
         |source| Self::Stream { stream: stream.to_owned(), source }
+    }
+}
+
+/// What it means that something cannot be decoded.
+fn undecodable(source: &DecodeError) -> &'static str {
+    match source {
+        DecodeError::Csv { .. } => "the file of a bulk job cannot be read to its end",
+        _ => "what Zoho sent is not what its metadata says",
     }
 }
 

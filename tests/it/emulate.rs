@@ -4,11 +4,26 @@ use crate::common::context::{messages, program};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 struct Running(Child);
 
 impl Running {
+    /// Starts one in this folder, with a temporary folder there; answers with what it says up to the line
+    /// that contains `last`.
+    fn start(dir: &Path, args: &[&str], last: &str) -> (Self, Vec<String>) {
+        let temporary = dir.join("tmp");
+        fs::create_dir_all(&temporary).expect("creates");
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("zoho-crm"));
+        command.args(["emulate", "--listen", "127.0.0.1:0", "--write-config", "config.json"]).args(args);
+        command.current_dir(dir).env("TMPDIR", temporary).stderr(Stdio::piped());
+        let mut emulator = command.spawn().map(Self).expect("starts");
+        let words = BufReader::new(emulator.0.stderr.take().expect("is piped")).lines();
+        let said = words.map_while(Result::ok).take_while(|line| !line.contains(last)).collect();
+        (emulator, said)
+    }
+
     /// Stops it as a shell does.
     fn stop(&mut self) {
         if self.0.try_wait().expect("asks").is_none() {
@@ -29,17 +44,8 @@ fn the_local_zoho_starts_with_flags_and_serves_the_tap() {
     let dir = tempfile::tempdir().expect("a folder");
     let fault =
         r#"{"match": {"path_contains": "/coql"}, "action": {"kind": "throttle", "retry_after_seconds": 0}}"#;
-    let mut emulator = Command::new(assert_cmd::cargo::cargo_bin("zoho-crm"))
-        .args(["emulate", "--listen", "127.0.0.1:0", "--rows", "Leads=450", "--more-orgs", "1"])
-        .args(["--switch", "coql_rows=200", "--fault", fault, "--write-config", "config.json"])
-        .current_dir(dir.path())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map(Running)
-        .expect("starts");
-    let words = BufReader::new(emulator.0.stderr.take().expect("is piped")).lines();
-    let said: Vec<String> =
-        words.map_while(Result::ok).take_while(|line| !line.contains("config-2.json")).collect();
+    let args = ["--rows", "Leads=450", "--more-orgs", "1", "--switch", "coql_rows=200", "--fault", fault];
+    let (_emulator, said) = Running::start(dir.path(), &args, "config-2.json");
     assert!(said.iter().any(|line| line.contains("Leads: 450 rows")), "{said:?}");
     let settings: Value =
         serde_json::from_str(&fs::read_to_string(dir.path().join("config.json")).expect("is there"))
@@ -61,19 +67,7 @@ fn the_local_zoho_starts_with_flags_and_serves_the_tap() {
 #[test]
 fn a_stopped_emulator_leaves_no_files_behind() {
     let dir = tempfile::tempdir().expect("a folder");
-    let spool = dir.path().join("tmp");
-    fs::create_dir(&spool).expect("creates");
-    let mut emulator = Command::new(assert_cmd::cargo::cargo_bin("zoho-crm"))
-        .args(["emulate", "--listen", "127.0.0.1:0", "--rows", "Leads=20", "--write-config", "config.json"])
-        .current_dir(dir.path())
-        .env("TMPDIR", &spool)
-        .stderr(Stdio::piped())
-        .spawn()
-        .map(Running)
-        .expect("starts");
-    let words = BufReader::new(emulator.0.stderr.take().expect("is piped")).lines();
-    let said: Vec<String> =
-        words.map_while(Result::ok).take_while(|line| !line.contains("config.json")).collect();
+    let (mut emulator, said) = Running::start(dir.path(), &["--rows", "Leads=20"], "config.json");
     let read = program("tap-zoho-crm")
         .current_dir(dir.path())
         .env("TAP_ZOHO_CRM_METHOD", "bulk_read")
@@ -81,7 +75,7 @@ fn a_stopped_emulator_leaves_no_files_behind() {
         .output()
         .expect("runs");
     assert!(read.status.success(), "{said:?} {}", String::from_utf8_lossy(&read.stderr));
-    let files = || fs::read_dir(&spool).expect("a folder").count();
+    let files = || fs::read_dir(dir.path().join("tmp")).expect("a folder").count();
     assert_eq!(files(), 1, "the folder of the job's file");
     emulator.stop();
     assert_eq!(files(), 0);
@@ -97,21 +91,14 @@ fn a_prepared_file_is_served_where_it_is_what_a_job_asks_for() {
     zip.write_all(format!("Id,Last_Name,Modified_Time\n{rows}").as_bytes()).expect("writes");
     zip.finish().expect("finishes");
     let start = |rows: &str| {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("zoho-crm"));
-        command.args(["emulate", "--listen", "127.0.0.1:0", "--rows", rows, "--prepared", "Leads=leads.zip"]);
-        command.args(["--no-limits", "--blind-writes", "--job-millis", "0", "--write-config", "config.json"]);
-        command.current_dir(dir.path()).stderr(Stdio::piped()).spawn().map(Running).expect("starts")
+        let args = ["--rows", rows, "--prepared", "Leads=leads.zip", "--no-limits", "--blind-writes"];
+        Running::start(dir.path(), &[&args[..], &["--job-millis", "0"]].concat(), "config.json")
     };
-    let said = |emulator: &mut Running| {
-        let words = BufReader::new(emulator.0.stderr.take().expect("is piped")).lines().map_while(Result::ok);
-        words.take_while(|line| !line.contains("config.json")).collect::<Vec<_>>().join(" ")
-    };
-    let refused = said(&mut start("Leads=2"));
+    let refused = start("Leads=2").1.join(" ");
     assert!(refused.contains("its ids should be those of the generated rows"), "{refused}");
     // One more row than the file has: it is not what a job for all of them asks for.
     for (rows, served) in [("Leads=3", true), ("Leads=4", false)] {
-        let mut emulator = start(rows);
-        said(&mut emulator);
+        let _emulator = start(rows);
         let settings = fs::read(dir.path().join("config.json")).expect("is there");
         let mut settings: Value = serde_json::from_slice(&settings).expect("JSON");
         settings["state_dir"] = dir.path().join(rows).display().to_string().into();
